@@ -1,0 +1,141 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <map>
+#include <utility>
+
+#include "pipeline/key_values.h"
+
+namespace sluice::cli {
+namespace {
+
+std::atomic<bool> cancel_requested{false};
+
+void OnSignal(int) { cancel_requested.store(true); }
+
+}  // namespace
+
+ExitCode ExitCodeOf(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUsage:
+      return kUsage;
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kMissing:
+    case ErrorCode::kMismatch:
+      return kBadInput;
+    case ErrorCode::kUnsupported:
+      return kUnsupported;
+    case ErrorCode::kIo:
+    case ErrorCode::kResource:
+      return kIo;
+    case ErrorCode::kCancelled:
+      return kCancelled;
+    case ErrorCode::kBug:
+      return kBug;
+  }
+  return kBug;
+}
+
+void Fail(const Error& error, Context& context) {
+  fmt::print(stderr, "error: {}\n", error.Format());
+  context.exit_code = ExitCodeOf(error.code);
+}
+
+void PrintWarnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+std::string HumanBytes(std::uint64_t bytes) {
+  constexpr double kStep = 1000.0;
+  double value = static_cast<double>(bytes);
+  for (const char* unit : {"B", "kB", "MB", "GB", "TB"}) {
+    if (value < kStep) return fmt::format("{:.{}f} {}", value, unit[0] == 'B' ? 0 : 2, unit);
+    value /= kStep;
+  }
+  return fmt::format("{:.2f} PB", value);
+}
+
+CLI::Validator ByteSize() {
+  constexpr std::uint64_t kKilo = 1000;
+  constexpr std::uint64_t kKibi = 1024;
+  std::map<std::string, std::uint64_t> units{{"b", 1}};
+  std::uint64_t decimal = 1;
+  std::uint64_t binary = 1;
+  for (const char letter : {'k', 'm', 'g', 't'}) {
+    decimal *= kKilo;
+    binary *= kKibi;
+    units[std::string(1, letter)] = binary;
+    units[std::string{letter, 'i', 'b'}] = binary;
+    units[std::string{letter, 'b'}] = decimal;
+  }
+  return CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::DEFAULT, "BYTES");
+}
+
+void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
+  command.add_option("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors")
+      ->required();
+  command
+      .add_option("--dialect", flags.dialect,
+                  "Key and tensor layout: llama.cpp or ollama; default llama.cpp where it loads the "
+                  "family, else ollama")
+      ->check(CLI::IsMember({"llama.cpp", "ollama"}));
+  command
+      .add_option("--outtype", flags.outtype,
+                  "Element type of matrices: auto (from the checkpoint), f32, f16, bf16")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
+      ->capture_default_str();
+  command.add_flag("--no-mtp", flags.no_mtp,
+                   "Leave out multi-token-prediction layers; default: keep them where the dialect "
+                   "knows them");
+  command.add_option("--pre", flags.pre,
+                     "Name of the pre-tokenizer; default: recognised from tokenizer.json");
+  command.add_option("--chat-template", flags.chat_template,
+                     "File with the chat template; default: the checkpoint's own");
+  command.add_option("--model-name", flags.model_name,
+                     "general.name; default: from README.md, config.json or the folder's name");
+  command
+      .add_option("--set", flags.set,
+                  "KEY=TYPE:VALUE: sets a key-value (u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str); "
+                  "repeatable")
+      ->expected(1)
+      ->take_all();
+}
+
+Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
+  PlanOptions options;
+  if (flags.dialect == "llama.cpp") options.dialect = arch::Dialect::kLlamaCpp;
+  if (flags.dialect == "ollama") options.dialect = arch::Dialect::kOllama;
+  if (flags.outtype == "f32") options.outtype = OutType::kF32;
+  if (flags.outtype == "f16") options.outtype = OutType::kF16;
+  if (flags.outtype == "bf16") options.outtype = OutType::kBF16;
+  options.keep_mtp = !flags.no_mtp;
+  options.with_projector = with_projector;
+  options.pre = flags.pre;
+  options.chat_template_file = flags.chat_template;
+  options.model_name = flags.model_name;
+  for (const std::string& setting : flags.set) {
+    const std::size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return MakeError(ErrorCode::kUsage, "--set wants KEY=TYPE:VALUE").Actual(setting);
+    }
+    SLUICE_ASSIGN(gguf::Value value, ParseTypedValue(setting.substr(equals + 1)));
+    options.overrides.emplace_back(setting.substr(0, equals), std::move(value));
+  }
+  return options;
+}
+
+const std::atomic<bool>& CancelOnSignals() {
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  // The next signal of the same kind meets the default action; blocked calls are not resumed.
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  return cancel_requested;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,70 @@
+// What the verbs of the command line share: exit codes, error output, option parsing.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "core/error.h"
+#include "pipeline/plan.h"
+
+namespace sluice::cli {
+
+// See docs/exit-codes.md.
+enum ExitCode : int {
+  kSuccess = 0,
+  kDifferent = 1,
+  kUsage = 2,
+  kBadInput = 3,
+  kUnsupported = 4,
+  kIo = 5,
+  kCancelled = 6,
+  kBug = 70,
+};
+[[nodiscard]] ExitCode ExitCodeOf(ErrorCode code);
+
+// What a command leaves behind for main.
+struct Context {
+  bool quiet = false;
+  int exit_code = kSuccess;
+};
+
+// Each adds one verb, which runs as soon as its options are parsed.
+void AddConvert(CLI::App& app, Context& context);
+void AddPlan(CLI::App& app, Context& context);
+void AddInspect(CLI::App& app, Context& context);
+void AddDiff(CLI::App& app, Context& context);
+// The hidden verb that writes the man page and the shell completions from the same definitions.
+void AddReference(CLI::App& app, Context& context);
+
+// Prints an error to stderr and sets the exit code.
+void Fail(const Error& error, Context& context);
+// Prints "warning: ..." lines to stderr.
+void PrintWarnings(const std::vector<std::string>& warnings);
+
+// Sizes for people: "2.64 GB".
+[[nodiscard]] std::string HumanBytes(std::uint64_t bytes);
+
+// A number of bytes: K M G T are powers of 1024, KB MB GB TB powers of 1000.
+[[nodiscard]] CLI::Validator ByteSize();
+
+// Options that convert and plan share. The object must live until the command has run.
+struct PlanFlags {
+  std::string checkpoint;
+  std::string dialect;
+  std::string outtype = "auto";
+  bool no_mtp = false;
+  std::string pre;
+  std::string chat_template;
+  std::string model_name;
+  std::vector<std::string> set;
+};
+void AddPlanFlags(CLI::App& command, PlanFlags& flags);
+// kUsage for a --set that is not KEY=TYPE:VALUE.
+Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
+
+// A flag that SIGINT and SIGTERM set. A second signal ends the process at once.
+const std::atomic<bool>& CancelOnSignals();
+
+}  // namespace sluice::cli

@@ -1,0 +1,74 @@
+// sluice diff A.gguf B.gguf
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/metadata_text.h"
+#include "pipeline/diff.h"
+
+namespace sluice::cli {
+namespace {
+
+struct DiffFlags {
+  std::string a;
+  std::string b;
+  bool json = false;
+};
+
+std::string_view KindName(Difference::Kind kind) {
+  switch (kind) {
+    case Difference::Kind::kKeyValue:
+      return "key";
+    case Difference::Kind::kTensor:
+      return "tensor";
+    case Difference::Kind::kOrder:
+      return "order";
+  }
+  return "";
+}
+
+void Print(const Difference& difference) {
+  fmt::print("{} {}{}{}", KindName(difference.kind), difference.name,
+             difference.name.empty() ? "" : ": ", difference.what);
+  if (!difference.a.empty()) fmt::print(", A {}", difference.a);
+  if (!difference.b.empty()) fmt::print(", B {}", difference.b);
+  if (difference.largest) fmt::print(", largest difference {:.6g}", *difference.largest);
+  fmt::print("\n");
+}
+
+void PrintJson(const std::vector<Difference>& differences) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Difference& difference : differences) {
+    nlohmann::ordered_json entry{{"kind", KindName(difference.kind)},
+                                 {"name", difference.name},
+                                 {"what", difference.what},
+                                 {"a", difference.a},
+                                 {"b", difference.b}};
+    if (difference.largest) entry["largest_difference"] = *difference.largest;
+    list.push_back(std::move(entry));
+  }
+  fmt::print("{}\n", DumpJson({{"format", 1}, {"differences", std::move(list)}}));
+}
+
+}  // namespace
+
+void AddDiff(CLI::App& app, Context& context) {
+  CLI::App* command =
+      app.add_subcommand("diff", "Compare two GGUF files; exit code 1 when they differ");
+  auto flags = std::make_shared<DiffFlags>();
+  command->add_option("A", flags->a, "A GGUF file")->required();
+  command->add_option("B", flags->b, "The GGUF file to compare it with")->required();
+  command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
+  command->callback([flags, &context] {
+    const Result<std::vector<Difference>> differences = DiffGguf(flags->a, flags->b);
+    if (!differences) return Fail(differences.error(), context);
+    if (!differences->empty()) context.exit_code = kDifferent;
+    if (flags->json) return PrintJson(*differences);
+    if (context.quiet) return;
+    for (const Difference& difference : *differences) Print(difference);
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,128 @@
+// sluice plan CHECKPOINT
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/metadata_text.h"
+#include "core/machine.h"
+#include "pipeline/convert.h"
+
+namespace sluice::cli {
+namespace {
+
+struct PlanCommandFlags {
+  PlanFlags plan;
+  bool with_projector = false;
+  bool json = false;
+  std::string output = ".";
+};
+
+std::uint64_t TotalBytes(const Plan& plan) {
+  std::uint64_t bytes = 0;
+  for (const FilePlan& file : plan.files) bytes += file.file_bytes();
+  return bytes;
+}
+
+std::string SourceText(const PlannedTensor& tensor) {
+  if (tensor.source.empty()) return tensor.views;
+  if (tensor.views.empty()) return tensor.source;
+  return fmt::format("{}: {}", tensor.source, tensor.views);
+}
+
+void PrintFile(const FilePlan& file) {
+  fmt::print("\n{} file: {} in {} tensors, alignment {}\n",
+             file.spec->role == arch::Role::kModel ? "model" : "projector",
+             HumanBytes(file.file_bytes()), file.tensors.size(), file.alignment);
+  fmt::print("loaded by: {}\n\n", file.spec->loaded_by);
+  PrintMetadata(file.metadata);
+  fmt::print("\n{:<44} {:>6} {:>24} {:>16} {:>16}  source\n", "tensor", "type", "shape", "offset",
+             "bytes");
+  for (const PlannedTensor& tensor : file.tensors) {
+    fmt::print("{:<44} {:>6} {:>24} {:>16} {:>16}  {}\n", tensor.record.name,
+               gguf::InfoOf(tensor.record.type).name, ShapeText(tensor.record.shape),
+               file.head.size() + tensor.record.data_offset, tensor.record.bytes,
+               SourceText(tensor));
+  }
+}
+
+void PrintPlan(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
+  fmt::print("{}: {}, {} dialect\n", plan.folder, plan.family->name,
+             arch::DialectName(plan.dialect));
+  fmt::print("source: {} in {} shards, {} tensors\n", HumanBytes(plan.source_bytes()),
+             plan.shards.size(), plan.source_tensors);
+  fmt::print("output: {}; free space: {}; memory for buffers: {} unless --memory says otherwise\n",
+             HumanBytes(TotalBytes(plan)), free_bytes ? HumanBytes(*free_bytes) : "unknown",
+             HumanBytes(kDefaultMemoryBytes));
+  for (const FilePlan& file : plan.files) PrintFile(file);
+}
+
+nlohmann::ordered_json ToJson(const FilePlan& file) {
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+  for (const PlannedTensor& tensor : file.tensors) {
+    tensors.push_back({{"name", tensor.record.name},
+                       {"type", gguf::InfoOf(tensor.record.type).name},
+                       {"shape", tensor.record.shape},
+                       {"offset", file.head.size() + tensor.record.data_offset},
+                       {"bytes", tensor.record.bytes},
+                       {"source", tensor.source},
+                       {"views", tensor.views}});
+  }
+  return {{"role", file.spec->role == arch::Role::kModel ? "model" : "projector"},
+          {"loaded_by", file.spec->loaded_by},
+          {"bytes", file.file_bytes()},
+          {"alignment", file.alignment},
+          {"key_values", MetadataJson(file.metadata)},
+          {"tensors", std::move(tensors)}};
+}
+
+void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
+  nlohmann::ordered_json json{{"format", 1},
+                              {"checkpoint", plan.folder},
+                              {"family", plan.family->name},
+                              {"dialect", arch::DialectName(plan.dialect)},
+                              {"source_bytes", plan.source_bytes()},
+                              {"source_tensors", plan.source_tensors},
+                              {"bytes", TotalBytes(plan)},
+                              {"free_bytes", nullptr},
+                              {"memory_bytes", kDefaultMemoryBytes},
+                              {"warnings", plan.warnings},
+                              {"files", nlohmann::ordered_json::array()}};
+  if (free_bytes) json["free_bytes"] = *free_bytes;
+  for (const FilePlan& file : plan.files) json["files"].push_back(ToJson(file));
+  fmt::print("{}\n", DumpJson(json));
+}
+
+Result<Plan> Run(const PlanCommandFlags& flags) {
+  SLUICE_ASSIGN(const PlanOptions options, ToPlanOptions(flags.plan, flags.with_projector));
+  return MakePlan(flags.plan.checkpoint, options);
+}
+
+}  // namespace
+
+void AddPlan(CLI::App& app, Context& context) {
+  CLI::App* command =
+      app.add_subcommand("plan", "Show what convert would write, without writing anything");
+  auto flags = std::make_shared<PlanCommandFlags>();
+  AddPlanFlags(*command, flags->plan);
+  command->add_option("OUT", flags->output,
+                      "Where the output would go, for the free space; default: here");
+  command->add_flag("--mmproj", flags->with_projector,
+                    "Also plan the separate vision file; default: the model alone");
+  command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
+  command->callback([flags, &context] {
+    const Result<Plan> plan = Run(*flags);
+    if (!plan) return Fail(plan.error(), context);
+    if (!context.quiet) PrintWarnings(plan->warnings);
+    std::error_code error;
+    std::filesystem::path folder = flags->output;
+    if (!std::filesystem::is_directory(folder, error)) folder = folder.parent_path();
+    const auto free_bytes = FreeDiskBytes(folder.empty() ? "." : folder.string());
+    flags->json ? PrintPlanJson(*plan, free_bytes) : PrintPlan(*plan, free_bytes);
+  });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,88 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kTerminalInterval(100);
+constexpr std::chrono::seconds kLineInterval(2);
+constexpr int kBarCells = 24;
+
+std::size_t TerminalColumns() {
+  constexpr std::size_t kFallback = 80;
+  struct winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kFallback;
+  return size.ws_col;
+}
+
+std::string Duration(double seconds) {
+  const auto whole = static_cast<std::uint64_t>(seconds);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+// "[######......]  42 %  1.10 GB of 2.64 GB  2.31 GB/s  ETA 0:01  blk.1.ffn_up_exps.weight"
+std::string Line(const Progress& progress, double seconds) {
+  const double share = progress.bytes_total == 0 ? 1.0
+                                                 : static_cast<double>(progress.bytes_done) /
+                                                       static_cast<double>(progress.bytes_total);
+  const double speed = seconds > 0 ? static_cast<double>(progress.bytes_done) / seconds : 0;
+  const auto left = static_cast<double>(progress.bytes_total - progress.bytes_done);
+  const int filled = static_cast<int>(share * kBarCells);
+  return fmt::format("[{:#<{}}{:.<{}}] {:3.0f} %  {} of {}  {}/s  ETA {}  {}", "", filled, "",
+                     kBarCells - filled, 100 * share, HumanBytes(progress.bytes_done),
+                     HumanBytes(progress.bytes_total), HumanBytes(static_cast<std::uint64_t>(speed)),
+                     speed > 0 ? Duration(left / speed) : "-:--", progress.tensor);
+}
+
+}  // namespace
+
+ProgressPrinter::ProgressPrinter(ProgressMode mode)
+    : mode_(mode), on_terminal_(::isatty(STDERR_FILENO) == 1) {
+  if (mode_ == ProgressMode::kAuto && !on_terminal_) mode_ = ProgressMode::kNone;
+}
+
+void ProgressPrinter::PrintLine(const Progress& progress, double seconds) {
+  if (mode_ == ProgressMode::kJson) {
+    const nlohmann::ordered_json line{{"format", 1},
+                                      {"event", "progress"},
+                                      {"bytes_done", progress.bytes_done},
+                                      {"bytes_total", progress.bytes_total},
+                                      {"seconds", seconds},
+                                      {"tensor", progress.tensor}};
+    fmt::print(stderr, "{}\n", line.dump());
+  } else if (mode_ == ProgressMode::kPlain) {
+    fmt::print(stderr, "{}\n", Line(progress, seconds));
+  } else {
+    // Return to the line's start, print, erase what a longer line has left.
+    fmt::print(stderr, "\r{}\x1b[K", Line(progress, seconds).substr(0, TerminalColumns() - 1));
+    std::fflush(stderr);
+    line_is_open_ = true;
+  }
+}
+
+void ProgressPrinter::Update(const Progress& progress) {
+  if (mode_ == ProgressMode::kNone) return;
+  const Clock::time_point now = Clock::now();
+  const Clock::duration interval =
+      mode_ == ProgressMode::kAuto ? Clock::duration(kTerminalInterval) : kLineInterval;
+  if (now - last_ < interval && progress.bytes_done < progress.bytes_total) return;
+  last_ = now;
+  PrintLine(progress, std::chrono::duration<double>(now - start_).count());
+}
+
+void ProgressPrinter::Finish() {
+  if (!line_is_open_) return;
+  fmt::print(stderr, "\r\x1b[K");
+  line_is_open_ = false;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,33 @@
+#include "formats/safetensors/writer.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/checked.h"
+
+namespace sluice::safetensors {
+
+std::string SerializeHead(std::span<TensorInfo> tensors) {
+  constexpr std::uint64_t kAlignment = 8;
+  nlohmann::ordered_json header;
+  header["__metadata__"] = {{"format", "pt"}};
+  std::uint64_t end = 0;
+  for (TensorInfo& tensor : tensors) {
+    tensor.offset = end;
+    tensor.bytes = *CheckedProduct(tensor.shape) * DtypeBytes(tensor.dtype);
+    end += tensor.bytes;
+    header[tensor.name] = {{"dtype", DtypeName(tensor.dtype)},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {tensor.offset, end}}};
+  }
+  std::string json = header.dump();
+  json.resize(RoundUp(json.size(), kAlignment), ' ');
+  const std::uint64_t length = json.size();
+  std::string head(sizeof length, '\0');
+  std::memcpy(head.data(), &length, sizeof length);
+  head += json;
+  for (TensorInfo& tensor : tensors) tensor.offset += head.size();
+  return head;
+}
+
+}  // namespace sluice::safetensors

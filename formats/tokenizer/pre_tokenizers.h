@@ -1,0 +1,23 @@
+// Pre-tokenizers: how text is cut before byte-pair encoding. GGUF files name them, tokenizer.json
+// defines them; this table leads from the definition to the name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "formats/json/json.h"
+
+namespace sluice::tokenizer {
+
+// A definition as one line of text that leaves out what has no influence on the split: the steps in
+// order with their parameters, separated by " | ". "none" for a tokenizer without one.
+[[nodiscard]] std::string CanonicalPreTokenizer(std::optional<json::Element> definition);
+
+// GPT-2's: the byte-level step with its own built-in pattern.
+inline constexpr std::string_view kGpt2Definition = "ByteLevel(prefix_space=0,regex=1)";
+
+// The name that llama.cpp and Ollama give a canonical definition; nullopt for an unknown one.
+[[nodiscard]] std::optional<std::string_view> RecognisePreTokenizer(std::string_view canonical);
+
+}  // namespace sluice::tokenizer

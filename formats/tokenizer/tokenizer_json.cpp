@@ -1,0 +1,211 @@
+#include "formats/tokenizer/tokenizer_json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "core/file.h"
+#include "formats/json/json.h"
+#include "formats/tokenizer/pre_tokenizers.h"
+
+namespace sluice::tokenizer {
+namespace {
+
+constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 30;
+constexpr std::string_view kSpaceInMerge = "\u0120";
+
+// (id, text); the texts point into a document.
+using IdText = std::pair<std::uint64_t, std::string_view>;
+
+Error Corrupt(std::string_view what) { return MakeError(ErrorCode::kCorrupt, what); }
+
+Result<std::uint64_t> ReadId(json::Element value, std::string_view token) {
+  std::uint64_t id = 0;
+  if (value.get(id) == simdjson::SUCCESS && id <= std::numeric_limits<std::uint32_t>::max()) {
+    return id;
+  }
+  return Corrupt(fmt::format("token '{}' has no usable id", token))
+      .Expected("an integer from 0 to 2^32 - 1")
+      .Actual(simdjson::minify(value));
+}
+
+Result<std::vector<IdText>> ReadVocab(json::Element vocab) {
+  const auto object = json::AsObject(vocab);
+  if (!object) return Corrupt("the vocabulary is no object").Actual(json::TypeName(vocab));
+  std::vector<IdText> tokens;
+  tokens.reserve(object->size());
+  for (const auto [text, value] : *object) {
+    SLUICE_ASSIGN(const std::uint64_t id, ReadId(value, text));
+    tokens.emplace_back(id, text);
+  }
+  return tokens;
+}
+
+Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
+  std::vector<AddedToken> added;
+  const auto list = json::AsArray(json::Find(root, "added_tokens"));
+  if (!list) return added;
+  for (const json::Element item : *list) {
+    const auto text = json::AsString(json::Find(item, "content"));
+    const auto id = json::Find(item, "id");
+    if (!text || !id) return Corrupt("an added token lacks content or id");
+    SLUICE_ASSIGN(const std::uint64_t number, ReadId(*id, *text));
+    const bool special = json::AsBool(json::Find(item, "special")).value_or(false);
+    added.push_back({static_cast<std::uint32_t>(number), std::string(*text), special});
+  }
+  std::sort(added.begin(), added.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  return added;
+}
+
+// Puts vocabulary and added tokens into one list by id. A token may stand in both.
+Result<gguf::Array> OrderById(std::vector<IdText> tokens, const std::vector<AddedToken>& added) {
+  for (const AddedToken& token : added) tokens.emplace_back(token.id, token.text);
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+  gguf::Array ordered(gguf::ValueType::kString);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].first == i) {
+      ordered.Append(tokens[i].second);
+      continue;
+    }
+    const bool twice = i > 0 && tokens[i].first == tokens[i - 1].first;
+    return Corrupt(twice ? "two tokens share an id" : "token ids are not contiguous")
+        .Expected(fmt::format("a token with id {}", i))
+        .Actual(fmt::format("'{}' with id {}", tokens[i].second, tokens[i].first));
+  }
+  if (ordered.size() == 0) return Corrupt("the vocabulary is empty");
+  return ordered;
+}
+
+// A pair's parts may hold spaces; the separator must stay the only one.
+std::string EncodeSpaces(std::string_view part) {
+  std::string encoded;
+  for (const char c : part) {
+    if (c == ' ') {
+      encoded += kSpaceInMerge;
+    } else {
+      encoded += c;
+    }
+  }
+  return encoded;
+}
+
+Result<gguf::Array> ReadMerges(json::Element model) {
+  gguf::Array merges(gguf::ValueType::kString);
+  const auto list = json::AsArray(json::Find(model, "merges"));
+  if (!list) return merges;
+  for (const json::Element item : *list) {
+    if (const auto text = json::AsString(item)) {
+      merges.Append(*text);
+      continue;
+    }
+    std::vector<std::string_view> parts;
+    if (const auto pair = json::AsArray(item)) {
+      for (const json::Element part : *pair) {
+        if (const auto text = json::AsString(part)) parts.push_back(*text);
+      }
+    }
+    if (parts.size() != 2) {
+      return Corrupt("a merge is neither a string nor a pair of strings")
+          .Actual(simdjson::minify(item));
+    }
+    merges.Append(EncodeSpaces(parts[0]) + " " + EncodeSpaces(parts[1]));
+  }
+  return merges;
+}
+
+std::vector<TemplateItem> ReadTemplate(json::Element step, std::string_view key) {
+  std::vector<TemplateItem> items;
+  const auto list = json::AsArray(json::Find(step, key));
+  if (!list) return items;
+  const auto text = [](json::Element item, std::string_view path) {
+    return std::string(json::AsString(json::FindPath(item, path)).value_or(""));
+  };
+  for (const json::Element item : *list) {
+    items.push_back({text(item, "SpecialToken.id"), text(item, "Sequence.id")});
+  }
+  return items;
+}
+
+std::vector<PostStep> ReadPostProcessor(json::Element root) {
+  std::vector<PostStep> steps;
+  const auto processor = json::Find(root, "post_processor");
+  if (!processor) return steps;
+  const auto add = [&](json::Element step) {
+    const auto type = json::AsString(json::Find(step, "type"));
+    steps.push_back({std::string(type.value_or("")), ReadTemplate(step, "single"),
+                     ReadTemplate(step, "pair")});
+  };
+  if (const auto list = json::AsArray(json::Find(*processor, "processors"))) {
+    for (const json::Element step : *list) add(step);
+  } else {
+    add(*processor);
+  }
+  return steps;
+}
+
+Result<BpeVocabulary> ReadRoot(json::Element root) {
+  const auto model = json::Find(root, "model");
+  const auto vocab = model ? json::Find(*model, "vocab") : std::nullopt;
+  if (!vocab) return Corrupt("model.vocab is missing");
+  // Files older than the `type` field hold BPE.
+  const auto type = json::AsString(json::Find(*model, "type")).value_or("BPE");
+  if (type != "BPE") {
+    return MakeError(ErrorCode::kUnsupported, "tokenizer model of an unsupported type")
+        .Expected("BPE, or a SentencePiece tokenizer.model beside it")
+        .Actual(type);
+  }
+  BpeVocabulary vocabulary;
+  SLUICE_ASSIGN(vocabulary.added, ReadAdded(root));
+  SLUICE_ASSIGN(std::vector<IdText> tokens, ReadVocab(*vocab));
+  SLUICE_ASSIGN(vocabulary.tokens, OrderById(std::move(tokens), vocabulary.added));
+  SLUICE_ASSIGN(vocabulary.merges, ReadMerges(*model));
+  vocabulary.byte_fallback = json::AsBool(json::Find(*model, "byte_fallback")).value_or(false);
+  vocabulary.pre_tokenizer = CanonicalPreTokenizer(json::Find(root, "pre_tokenizer"));
+  vocabulary.post_steps = ReadPostProcessor(root);
+  return vocabulary;
+}
+
+}  // namespace
+
+const AddedToken* BpeVocabulary::FindAdded(std::string_view text) const {
+  const auto found = std::find_if(added.begin(), added.end(),
+                                  [&](const AddedToken& token) { return token.text == text; });
+  return found == added.end() ? nullptr : &*found;
+}
+
+Result<BpeVocabulary> ReadTokenizerJson(const std::string& path) {
+  SLUICE_ASSIGN(const json::Document document, json::Document::Load(path, kMaxFileBytes));
+  Result<BpeVocabulary> vocabulary = ReadRoot(document.root());
+  if (!vocabulary) return std::move(vocabulary).error().In(path);
+  return vocabulary;
+}
+
+Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
+                                         const std::string& merges_path) {
+  SLUICE_ASSIGN(const json::Document document, json::Document::Load(vocab_path, kMaxFileBytes));
+  Result<std::vector<IdText>> tokens = ReadVocab(document.root());
+  if (!tokens) return std::move(tokens).error().In(vocab_path);
+  Result<gguf::Array> ordered = OrderById(*std::move(tokens), {});
+  if (!ordered) return std::move(ordered).error().In(vocab_path);
+  BpeVocabulary vocabulary;
+  vocabulary.tokens = *std::move(ordered);
+  // This pair of files has no pre-tokenizer definition: the format is GPT-2's, and so is the split.
+  vocabulary.pre_tokenizer = kGpt2Definition;
+  SLUICE_ASSIGN(const std::string text, ReadWholeFile(merges_path, kMaxFileBytes));
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view line = std::string_view(text).substr(begin, end - begin);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty() && !(begin == 0 && line.starts_with("#version"))) {
+      vocabulary.merges.Append(line);
+    }
+    begin = end + 1;
+  }
+  return vocabulary;
+}
+
+}  // namespace sluice::tokenizer

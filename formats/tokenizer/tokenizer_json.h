@@ -1,0 +1,53 @@
+// tokenizer.json of the Hugging Face tokenizers library, and vocab.json with merges.txt: the BPE
+// vocabulary of a checkpoint as typed records.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "formats/gguf/value.h"
+
+namespace sluice::tokenizer {
+
+struct AddedToken {
+  std::uint32_t id = 0;
+  std::string text;
+  bool special = false;
+};
+
+// One element of a TemplateProcessing template: a special token, or a sequence ("A" or "B").
+struct TemplateItem {
+  std::string special;
+  std::string sequence;
+};
+
+// One step of the post-processor; the templates are empty for other types.
+struct PostStep {
+  std::string type;  // "ByteLevel", "TemplateProcessing", ...
+  std::vector<TemplateItem> single;
+  std::vector<TemplateItem> pair;
+};
+
+struct BpeVocabulary {
+  gguf::Array tokens{gguf::ValueType::kString};  // by id, added tokens included
+  gguf::Array merges{gguf::ValueType::kString};  // "left right", a space inside a part as U+0120
+  std::vector<AddedToken> added;                 // by id
+  bool byte_fallback = false;   // unknown characters become tokens like <0x0A>
+  std::string pre_tokenizer;    // canonical text of the definition, see pre_tokenizers.h
+  std::vector<PostStep> post_steps;
+
+  [[nodiscard]] const AddedToken* FindAdded(std::string_view text) const;
+};
+
+// Reads tokenizer.json. kCorrupt: not JSON, a section missing, ids that are not 0 .. n-1 each once,
+// malformed merges. kUnsupported: a model other than BPE.
+Result<BpeVocabulary> ReadTokenizerJson(const std::string& path);
+
+// Reads vocab.json and merges.txt, the files of older byte-level BPE tokenizers.
+Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
+                                         const std::string& merges_path);
+
+}  // namespace sluice::tokenizer

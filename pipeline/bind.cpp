@@ -1,0 +1,470 @@
+#include "pipeline/bind.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "arch/targets.h"
+
+namespace sluice {
+namespace {
+
+using arch::FileSpec;
+using arch::Hp;
+using arch::TensorGroup;
+using arch::TensorRule;
+
+constexpr std::string_view kBlockToken = "{bid}";
+constexpr std::string_view kExpertToken = "{xid}";
+
+std::string WithBlock(std::string_view pattern, std::uint64_t block) {
+  const std::size_t at = pattern.find(kBlockToken);
+  if (at == std::string_view::npos) return std::string(pattern);
+  return fmt::format("{}{}{}", pattern.substr(0, at), block,
+                     pattern.substr(at + kBlockToken.size()));
+}
+
+std::string ShapeText(std::span<const std::uint64_t> shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+bool Stacks(const TensorRule& rule) {
+  return rule.source.find(kExpertToken) != std::string_view::npos;
+}
+
+bool IsRequired(const TensorRule& rule) { return rule.need == arch::Need::kRequired; }
+
+// The sources that a rule finds in a block.
+struct Candidate {
+  const TensorRule* rule = nullptr;
+  std::string name;  // of the source, with {xid} where experts are stacked
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> experts;  // (number, position)
+};
+
+// Applies one view word to numbers. False when they do not fit it.
+bool ApplyView(const arch::View& word, const arch::HParams& hparams, StridedView& view) {
+  const auto number = [&](const arch::Extent& extent) { return *Evaluate(extent, hparams); };
+  if (const auto* split = std::get_if<arch::Split>(&word)) {
+    const std::uint64_t outer = number(split->outer);
+    if (outer == 0 || view.axes()[split->axis].extent % outer != 0) return false;
+    view.Split(split->axis, outer);
+  } else if (const auto* take = std::get_if<arch::Take>(&word)) {
+    view.Take(take->axis, number(take->begin), number(take->count));
+  } else if (const auto* swap = std::get_if<arch::Swap>(&word)) {
+    view.Swap(swap->a, swap->b);
+  } else if (const auto* squeeze = std::get_if<arch::Squeeze>(&word)) {
+    view.Squeeze(squeeze->axis);
+  } else if (const auto* pairs = std::get_if<arch::RopePairs>(&word)) {
+    // [heads * D, ...] -> [heads, 2, D / 2, ...] -> [heads, D / 2, 2, ...]
+    const std::uint64_t heads = hparams.Count(pairs->heads);
+    if (view.axes()[0].extent % (2 * heads) != 0) return false;
+    view.Split(0, heads);
+    view.Split(1, 2);
+    view.Swap(1, 2);
+  }
+  return true;
+}
+
+}  // namespace
+
+// Binds the rules of one group in one block.
+class GroupBinder {
+ public:
+  GroupBinder(TensorBinder& binder, const FileSpec& file, const TensorGroup& group,
+              std::uint64_t block)
+      : binder_(binder),
+        file_(file),
+        group_(group),
+        block_(block),
+        source_prefix_(ChoosePrefix()) {}
+
+  // Whether any source of the group exists in this block.
+  [[nodiscard]] bool HasAny() const {
+    return std::any_of(group_.rules.begin(), group_.rules.end(), [&](const TensorRule& rule) {
+      return Exists(rule, source_prefix_);
+    });
+  }
+
+  std::vector<BoundTensor> Bind() {
+    std::vector<BoundTensor> bound;
+    for (std::size_t i = 0; i < group_.rules.size();) {
+      std::size_t end = i + 1;
+      while (end < group_.rules.size() && group_.rules[end].target == group_.rules[i].target) ++end;
+      BindTarget(group_.rules.subspan(i, end - i), i, bound);
+      i = end;
+    }
+    OrderStacks(bound);
+    return bound;
+  }
+
+ private:
+  [[nodiscard]] Candidate Look(const TensorRule& rule, const std::string& prefix) const {
+    Candidate candidate{&rule, prefix + std::string(rule.source), {}};
+    if (Stacks(rule)) {
+      const std::size_t at = candidate.name.find(kExpertToken);
+      const std::string_view name = candidate.name;
+      candidate.experts = binder_.index_.FindExperts(name.substr(0, at),
+                                                     name.substr(at + kExpertToken.size()));
+    } else if (const auto position = binder_.index_.Find(candidate.name)) {
+      candidate.experts.emplace_back(0, *position);
+    }
+    return candidate;
+  }
+
+  [[nodiscard]] bool Exists(const TensorRule& rule, const std::string& prefix) const {
+    return !Look(rule, prefix).experts.empty();
+  }
+
+  [[nodiscard]] std::string ChoosePrefix() const {
+    for (std::size_t i = 0; i < group_.num_prefixes; ++i) {
+      std::string prefix = WithBlock(group_.source_prefixes[i], block_);
+      for (const TensorRule& rule : group_.rules) {
+        if (Exists(rule, prefix)) return prefix;
+      }
+    }
+    return WithBlock(group_.source_prefixes[0], block_);
+  }
+
+  void BindTarget(std::span<const TensorRule> alternatives, std::size_t rule_order,
+                  std::vector<BoundTensor>& bound) {
+    std::vector<Candidate> found;
+    for (const TensorRule& rule : alternatives) {
+      Candidate candidate = Look(rule, source_prefix_);
+      if (!candidate.experts.empty()) found.push_back(std::move(candidate));
+    }
+    if (found.empty()) {
+      if (IsRequired(alternatives.front())) ReportMissing(alternatives.front());
+      return;
+    }
+    const auto fits = std::find_if(found.begin(), found.end(), [&](const Candidate& candidate) {
+      return SourceShape(candidate.experts.front().second) == DeclaredShape(*candidate.rule);
+    });
+    const Candidate& chosen = fits == found.end() ? found.front() : *fits;
+    for (const auto& [number, position] : chosen.experts) binder_.used_[position] = true;
+    if (!CheckSources(chosen)) return;
+    BoundTensor tensor;
+    tensor.name = WithBlock(group_.target_prefix, block_) + std::string(chosen.rule->target);
+    tensor.rule = chosen.rule;
+    tensor.rule_order = rule_order;
+    tensor.shape = TargetShape(*chosen.rule);
+    if (AddSources(chosen, tensor)) bound.push_back(std::move(tensor));
+  }
+
+  void Report(Error error) { binder_.problems_.push_back(std::move(error)); }
+
+  void ReportMissing(const TensorRule& rule) {
+    Report(MakeError(ErrorCode::kMissing, "a required tensor is missing")
+               .At(source_prefix_ + std::string(rule.source))
+               .Expected(fmt::format("it for {}{}", WithBlock(group_.target_prefix, block_),
+                                     rule.target)));
+  }
+
+  [[nodiscard]] const std::vector<std::uint64_t>& SourceShape(std::uint32_t position) const {
+    return binder_.index_[position].info->shape;
+  }
+
+  // Empty when an extent passes 64 bits, which no source can match.
+  [[nodiscard]] std::vector<std::uint64_t> Numbers(const arch::Shape& shape) const {
+    std::vector<std::uint64_t> numbers;
+    for (std::size_t i = 0; i < shape.rank; ++i) {
+      const auto number = Evaluate(shape.extents[i], binder_.hparams_);
+      if (!number) return {};
+      numbers.push_back(*number);
+    }
+    return numbers;
+  }
+  [[nodiscard]] std::vector<std::uint64_t> DeclaredShape(const TensorRule& rule) const {
+    return Numbers(rule.shape);
+  }
+  [[nodiscard]] std::vector<std::uint64_t> TargetShape(const TensorRule& rule) const {
+    return Numbers(*arch::ExpectedShape(file_.gguf_arch, group_.target_prefix, rule.target));
+  }
+
+  // Expert numbers, shapes and dtypes.
+  bool CheckSources(const Candidate& candidate) {
+    const std::size_t before = binder_.problems_.size();
+    if (Stacks(*candidate.rule)) CheckExperts(candidate);
+    const std::vector<std::uint64_t> declared = DeclaredShape(*candidate.rule);
+    for (const auto& [number, position] : candidate.experts) {
+      const safetensors::TensorInfo& info = *binder_.index_[position].info;
+      if (info.shape != declared) {
+        Report(MakeError(ErrorCode::kMismatch, "the shape does not fit config.json")
+                   .At(info.name)
+                   .Expected(ShapeText(declared))
+                   .Actual(ShapeText(info.shape)));
+      } else if (!IsFloat(info.dtype)) {
+        Report(MakeError(ErrorCode::kUnsupported, "elements of this dtype are no weights")
+                   .At(info.name)
+                   .Expected("F64, F32, F16, BF16, F8_E4M3 or F8_E5M2")
+                   .Actual(DtypeName(info.dtype)));
+      }
+    }
+    return binder_.problems_.size() == before;
+  }
+
+  // Numbers 0 .. experts - 1, each once; the candidates are sorted and unique.
+  void CheckExperts(const Candidate& candidate) {
+    const std::uint64_t wanted = binder_.hparams_.Count(Hp::kExperts);
+    std::uint64_t next = 0;
+    for (const auto& [number, position] : candidate.experts) {
+      if (number >= wanted) {
+        Report(MakeError(ErrorCode::kMismatch, "an expert beyond the configured number")
+                   .At(binder_.index_[position].info->name)
+                   .Expected(fmt::format("experts 0 to {}", wanted - 1))
+                   .Actual(fmt::format("expert {}", number)));
+        continue;
+      }
+      if (number != next) ReportGap(candidate, next, number);
+      next = number + 1;
+    }
+    if (next < wanted) ReportGap(candidate, next, wanted);
+  }
+
+  void ReportGap(const Candidate& candidate, std::uint64_t begin, std::uint64_t end) {
+    Report(MakeError(ErrorCode::kMissing,
+                     end - begin == 1
+                         ? fmt::format("expert {} is missing", begin)
+                         : fmt::format("experts {} to {} are missing", begin, end - 1))
+               .At(candidate.name)
+               .Expected(fmt::format("experts 0 to {}", binder_.hparams_.Count(Hp::kExperts) - 1)));
+  }
+
+  bool AddSources(const Candidate& candidate, BoundTensor& tensor) {
+    for (const auto& [number, position] : candidate.experts) {
+      StridedView view = StridedView::Whole(SourceShape(position));
+      for (const arch::View& word : candidate.rule->views) {
+        if (!ApplyView(word, binder_.hparams_, view)) {
+          Report(MakeError(ErrorCode::kMismatch, "the number of heads does not divide the rows")
+                     .At(binder_.index_[position].info->name)
+                     .Actual(ShapeText(SourceShape(position))));
+          return false;
+        }
+      }
+      tensor.sources.push_back({position, view.Coalesced()});
+      tensor.order = std::max<std::uint64_t>(tensor.order, position + 1);
+    }
+    const std::uint64_t elements =
+        std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::uint64_t{1},
+                        [](std::uint64_t a, std::uint64_t b) { return a * b; });
+    if (elements == tensor.sources.front().view.elements() * tensor.sources.size()) return true;
+    Report(MakeError(ErrorCode::kBug, "views and target shape disagree").At(tensor.name));
+    return false;
+  }
+
+  // All stacks of a block are written together, after the last expert tensor of any of them.
+  static void OrderStacks(std::vector<BoundTensor>& bound) {
+    std::uint64_t last = 0;
+    for (const BoundTensor& tensor : bound) {
+      if (Stacks(*tensor.rule)) last = std::max(last, tensor.order);
+    }
+    for (BoundTensor& tensor : bound) {
+      if (Stacks(*tensor.rule)) tensor.order = last;
+    }
+  }
+
+  TensorBinder& binder_;
+  const FileSpec& file_;
+  const TensorGroup& group_;
+  std::uint64_t block_;
+  std::string source_prefix_;
+};
+
+namespace {
+
+struct BlockRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 1;
+};
+BlockRange BlocksOf(const TensorGroup& group, const arch::HParams& hparams) {
+  if (group.count == Hp::kNone) return {};
+  const std::uint64_t first = group.first == Hp::kNone ? 0 : hparams.Count(group.first);
+  return {first, first + hparams.Count(group.count)};
+}
+
+// The number of edits that turn one text into the other.
+std::size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+// Source patterns of all rules, with {bid} and {xid} as the index writes numbers.
+std::vector<std::string> SourcePatterns(std::span<const FileSpec* const> files) {
+  std::set<std::string> patterns;
+  for (const FileSpec* file : files) {
+    for (const TensorGroup& group : file->groups) {
+      for (std::size_t i = 0; i < group.num_prefixes; ++i) {
+        for (const TensorRule& rule : group.rules) {
+          patterns.insert(std::string(group.source_prefixes[i]) + std::string(rule.source));
+        }
+      }
+    }
+  }
+  return {patterns.begin(), patterns.end()};
+}
+
+std::string NearestPattern(const std::string& pattern, std::span<const std::string> candidates) {
+  const auto nearest = std::min_element(
+      candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
+        return EditDistance(pattern, a) < EditDistance(pattern, b);
+      });
+  return nearest == candidates.end() ? "" : *nearest;
+}
+
+// Whether `name` begins with `prefix`, whose {bid} stands for a number; gives what follows.
+bool MatchPrefix(std::string_view prefix, std::string_view name, std::uint64_t& block,
+                 std::string_view& rest) {
+  const std::size_t at = prefix.find(kBlockToken);
+  if (!name.starts_with(prefix.substr(0, at))) return false;
+  if (at == std::string_view::npos) {
+    rest = name.substr(prefix.size());
+    return true;
+  }
+  const std::string_view after = prefix.substr(at + kBlockToken.size());
+  const std::size_t end = name.find(after, at);
+  if (end == std::string_view::npos) return false;
+  const NamePattern number = PatternOf(name.substr(at, end - at));
+  if (number.text != "{}") return false;
+  block = number.numbers.front();
+  rest = name.substr(end + after.size());
+  return true;
+}
+
+const arch::DroppedTensors* FindDropped(std::span<const FileSpec* const> files,
+                                        const arch::HParams& hparams, std::string_view name) {
+  for (const FileSpec* file : files) {
+    for (const arch::DroppedTensors& dropped : file->dropped) {
+      std::uint64_t block = 0;
+      std::string_view rest;
+      if (!MatchPrefix(dropped.source_prefix, name, block, rest)) continue;
+      if (!dropped.name.empty() && dropped.name != rest) continue;
+      if (dropped.where == nullptr || dropped.where(hparams, block)) return &dropped;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+TensorBinder::TensorBinder(const TensorIndex& index, const arch::HParams& hparams,
+                           std::vector<Error>& problems)
+    : index_(index), hparams_(hparams), problems_(problems), used_(index.size()) {}
+
+// A block has at least one tensor, so a count beyond the number of tensors is nonsense, and looping
+// over it would take forever.
+bool TensorBinder::BlockCountsAreSane(const FileSpec& file) {
+  for (const TensorGroup& group : file.groups) {
+    const BlockRange blocks = BlocksOf(group, hparams_);
+    if (blocks.end - blocks.begin <= index_.size()) continue;
+    problems_.push_back(MakeError(ErrorCode::kMismatch, "config.json counts too many layers")
+                            .Expected(fmt::format("at most one for each of {} tensors",
+                                                  index_.size()))
+                            .Actual(fmt::format("{}", blocks.end - blocks.begin)));
+    return false;
+  }
+  return true;
+}
+
+std::vector<BoundTensor> TensorBinder::Bind(const FileSpec& file) {
+  std::vector<BoundTensor> bound;
+  if (!BlockCountsAreSane(file)) {
+    std::fill(used_.begin(), used_.end(), true);  // nothing can be said about single tensors
+    return bound;
+  }
+  for (const arch::GeneratedTensor& generated : file.generated) {
+    BoundTensor tensor;
+    tensor.name = generated.target;
+    tensor.generated = generated.compute(hparams_);
+    tensor.shape = {tensor.generated.size()};
+    if (!tensor.generated.empty()) bound.push_back(std::move(tensor));
+  }
+  const auto for_each = [&](const TensorGroup& group, const auto& visit) {
+    const BlockRange blocks = BlocksOf(group, hparams_);
+    for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
+      if (group.where != nullptr && !group.where(hparams_, block)) continue;
+      GroupBinder binder(*this, file, group, block);
+      visit(binder, block);
+    }
+  };
+  // Blocks of all-or-none groups that have at least one tensor, and so must have all.
+  std::set<std::uint64_t> begun;
+  for (const TensorGroup& group : file.groups) {
+    if (!group.all_or_none) continue;
+    for_each(group, [&](const GroupBinder& binder, std::uint64_t block) {
+      if (binder.HasAny()) begun.insert(block);
+    });
+  }
+  for (const TensorGroup& group : file.groups) {
+    for_each(group, [&](GroupBinder& binder, std::uint64_t block) {
+      if (group.all_or_none && !begun.contains(block)) return;
+      for (BoundTensor& tensor : binder.Bind()) bound.push_back(std::move(tensor));
+    });
+  }
+  return bound;
+}
+
+void TensorBinder::ReportUnused(std::span<const FileSpec* const> files,
+                                std::vector<std::string>& notes) {
+  const std::vector<std::string> patterns = SourcePatterns(files);
+  std::map<std::string, std::string> nearest;
+  std::map<std::string_view, std::size_t> dropped_counts;
+  for (std::uint32_t position = 0; position < index_.size(); ++position) {
+    if (used_[position]) continue;
+    const std::string& name = index_[position].info->name;
+    if (const arch::DroppedTensors* dropped = FindDropped(files, hparams_, name)) {
+      if (!dropped->why.empty()) ++dropped_counts[dropped->why];
+      continue;
+    }
+    const std::string pattern = PatternOf(name).text;
+    auto known = nearest.find(pattern);
+    if (known == nearest.end()) {
+      known = nearest.emplace(pattern, NearestPattern(pattern, patterns)).first;
+    }
+    problems_.push_back(MakeError(ErrorCode::kMismatch, "no rule of this architecture takes it")
+                            .At(name)
+                            .Expected(fmt::format("a name like {}", known->second)));
+  }
+  for (const auto& [why, count] : dropped_counts) {
+    notes.push_back(fmt::format("{} tensors left out: {}", count, why));
+  }
+}
+
+std::string DescribeViews(const TensorRule& rule, const arch::HParams& hparams) {
+  std::vector<std::string> words;
+  const auto number = [&](const arch::Extent& extent) { return *Evaluate(extent, hparams); };
+  for (const arch::View& view : rule.views) {
+    if (const auto* split = std::get_if<arch::Split>(&view)) {
+      words.push_back(fmt::format("split axis {} into {}", split->axis, number(split->outer)));
+    } else if (const auto* take = std::get_if<arch::Take>(&view)) {
+      const std::uint64_t begin = number(take->begin);
+      words.push_back(fmt::format("take {}..{} of axis {}", begin, begin + number(take->count) - 1,
+                                  take->axis));
+    } else if (const auto* swap = std::get_if<arch::Swap>(&view)) {
+      words.push_back(fmt::format("swap axes {} and {}", swap->a, swap->b));
+    } else if (const auto* squeeze = std::get_if<arch::Squeeze>(&view)) {
+      words.push_back(fmt::format("squeeze axis {}", squeeze->axis));
+    } else if (const auto* pairs = std::get_if<arch::RopePairs>(&view)) {
+      words.push_back(fmt::format("interleave rotary halves of {} heads",
+                                  hparams.Count(pairs->heads)));
+    } else if (std::holds_alternative<arch::StackExperts>(view)) {
+      words.push_back(fmt::format("stack {} experts", hparams.Count(Hp::kExperts)));
+    }
+  }
+  if (rule.pointwise == arch::Pointwise::kTanh) words.emplace_back("tanh");
+  if (rule.pointwise == arch::Pointwise::kOneMinusTanh) words.emplace_back("1 - tanh");
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+}  // namespace sluice

@@ -1,0 +1,121 @@
+// Chat templates: tokenizer_config.json, chat_template.jinja, chat_template.json, or a file that the
+// user names.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "core/file.h"
+#include "pipeline/vocabulary.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMaxTemplateBytes = 16 << 20;
+constexpr std::string_view kTemplateKey = "tokenizer.chat_template";
+constexpr std::string_view kDefaultName = "default";
+
+struct NamedTemplate {
+  std::string name;
+  std::string text;
+};
+
+Result<std::vector<NamedTemplate>> FromElement(json::Element element, const std::string& path) {
+  std::vector<NamedTemplate> templates;
+  if (const auto text = json::AsString(element)) {
+    templates.push_back({std::string(kDefaultName), std::string(*text)});
+    return templates;
+  }
+  const auto list = json::AsArray(element);
+  if (!list) {
+    return MakeError(ErrorCode::kCorrupt, "chat_template is neither a string nor a list")
+        .In(path)
+        .Actual(json::TypeName(element));
+  }
+  for (const json::Element item : *list) {
+    const auto name = json::AsString(json::Find(item, "name"));
+    const auto text = json::AsString(json::Find(item, "template"));
+    if (name && text) templates.push_back({std::string(*name), std::string(*text)});
+  }
+  return templates;
+}
+
+// chat_template.jinja, and additional_chat_templates/NAME.jinja in name order.
+Result<std::vector<NamedTemplate>> FromJinjaFiles(const fs::path& root) {
+  std::vector<NamedTemplate> templates;
+  SLUICE_ASSIGN(std::string text,
+                ReadWholeFile((root / "chat_template.jinja").string(), kMaxTemplateBytes));
+  templates.push_back({std::string(kDefaultName), std::move(text)});
+  std::error_code error;
+  std::set<fs::path> additional;
+  for (auto entry = fs::directory_iterator(root / "additional_chat_templates", error);
+       !error && entry != fs::end(entry); entry.increment(error)) {
+    if (entry->path().extension() == ".jinja") additional.insert(entry->path());
+  }
+  for (const fs::path& path : additional) {
+    SLUICE_ASSIGN(text, ReadWholeFile(path.string(), kMaxTemplateBytes));
+    templates.push_back({path.stem().string(), std::move(text)});
+  }
+  return templates;
+}
+
+Result<std::vector<NamedTemplate>> FindTemplates(const std::string& folder,
+                                                 const TokenizerFiles& files) {
+  const fs::path root(folder);
+  std::error_code error;
+  if (files.config) {
+    if (const auto element = json::Find(files.config->root(), "chat_template")) {
+      return FromElement(*element, files.config->path());
+    }
+  }
+  if (fs::exists(root / "chat_template.jinja", error)) return FromJinjaFiles(root);
+  const std::string json_path = (root / "chat_template.json").string();
+  if (fs::exists(json_path, error)) {
+    SLUICE_ASSIGN(const json::Document document,
+                  json::Document::Load(json_path, kMaxTemplateBytes));
+    if (const auto element = json::Find(document.root(), "chat_template")) {
+      return FromElement(*element, json_path);
+    }
+  }
+  return std::vector<NamedTemplate>();
+}
+
+std::string KeyName(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
+}
+
+}  // namespace
+
+Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
+                        arch::Dialect dialect, const std::string& override_file,
+                        gguf::Metadata& metadata) {
+  if (!override_file.empty()) {
+    SLUICE_ASSIGN(std::string text, ReadWholeFile(override_file, kMaxTemplateBytes));
+    metadata.Set(kTemplateKey, std::move(text));
+    return Ok();
+  }
+  SLUICE_ASSIGN(const std::vector<NamedTemplate> templates, FindTemplates(folder, files));
+  std::vector<std::string> names;
+  if (dialect == arch::Dialect::kLlamaCpp) {
+    for (const NamedTemplate& named : templates) {
+      if (named.name == kDefaultName || named.name.empty()) continue;
+      names.push_back(KeyName(named.name));
+      metadata.Set(fmt::format("{}.{}", kTemplateKey, names.back()), named.text);
+    }
+  }
+  if (!names.empty()) metadata.Set("tokenizer.chat_templates", gguf::Array::OfStrings(names));
+  for (const NamedTemplate& named : templates) {
+    if (named.name == kDefaultName && !named.text.empty()) metadata.Set(kTemplateKey, named.text);
+  }
+  return Ok();
+}
+
+}  // namespace sluice

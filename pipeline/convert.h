@@ -1,0 +1,52 @@
+// Convert: the library's entry point. Plans a checkpoint's conversion and carries it out.
+//
+//   sluice::PlanOptions plan_options;
+//   auto plan = sluice::MakePlan("checkpoint/", plan_options);
+//   if (!plan) fail(plan.error().Format());
+//   auto report = sluice::Convert(*plan, {"model.gguf"}, {});
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "pipeline/graph.h"
+#include "pipeline/plan.h"
+#include "stages/source_set.h"
+
+namespace sluice {
+
+inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
+
+struct ConvertOptions {
+  std::uint64_t memory_bytes = kDefaultMemoryBytes;  // bound on all buffers together
+  int threads = 0;                                   // 0: the cores this process may use
+  IoMode io = IoMode::kAuto;
+  bool overwrite = false;  // replace outputs that exist
+  bool sync = true;        // flush to the disk before an output gets its name
+  const std::atomic<bool>* cancel = nullptr;  // see GraphOptions
+  std::function<void(const Progress&)> on_progress;
+};
+
+struct ConvertReport {
+  std::uint64_t bytes_read = 0;     // of the shards
+  std::uint64_t bytes_written = 0;  // of all outputs
+  std::uint64_t tensors = 0;
+  double seconds = 0;
+  std::uint64_t peak_resident_bytes = 0;
+  std::vector<std::string> warnings;  // those of the plan, and what only the data showed
+};
+
+// Writes plan.files[i] to outputs[i]: a path, or "-" for standard output. Files appear under their
+// names only when all of them are complete; pipes and devices are written directly.
+// kUsage: an output exists, is one of the sources, or two outputs are the same. kResource: too
+// little disk space, checked before the first byte. kCorrupt: a shard changed meanwhile. kIo,
+// kCancelled. REQUIRES: outputs.size() == plan.files.size().
+Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> outputs,
+                              const ConvertOptions& options);
+
+}  // namespace sluice

@@ -1,0 +1,28 @@
+// Compares two GGUF files.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+
+namespace sluice {
+
+struct Difference {
+  enum class Kind : std::uint8_t { kKeyValue, kTensor, kOrder };
+  Kind kind = Kind::kKeyValue;
+  std::string name;  // of the key or tensor; empty for kOrder
+  std::string what;  // "value", "type", "shape", "bytes", "only in A", "only in B", ...
+  std::string a;     // what A has, shortened
+  std::string b;
+  // Of float tensors of equal shape: the largest absolute difference of finite values.
+  std::optional<double> largest;
+};
+
+// Key-values first, then tensors, in the order of A. An empty list means that the files hold the
+// same; padding and alignment do not count. Reads in bounded memory. Errors as of gguf::ReadHead.
+Result<std::vector<Difference>> DiffGguf(const std::string& path_a, const std::string& path_b);
+
+}  // namespace sluice

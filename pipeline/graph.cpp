@@ -1,0 +1,224 @@
+#include "pipeline/graph.h"
+
+#include <fmt/format.h>
+#include <oneapi/tbb/flow_graph.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "pipeline/slab_source.h"
+#include "stages/encode.h"
+#include "stages/read.h"
+#include "stages/transform.h"
+
+namespace sluice {
+namespace {
+
+namespace flow = tbb::flow;
+
+// One share of the memory budget: the buffers of one slab in flight, and the slab that uses them.
+struct Token {
+  SlabBuffers buffers;
+  Slab slab;
+};
+
+// Enough tokens to keep every core busy while the sink writes and others wait for their turn.
+std::size_t NumTokens(int threads) { return static_cast<std::size_t>(2 * threads + 2); }
+
+// The first error of a run; later ones are consequences of it.
+class FirstError {
+ public:
+  void Set(Error error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+    failed_.store(true, std::memory_order_release);
+  }
+  [[nodiscard]] bool failed() const { return failed_.load(std::memory_order_acquire); }
+  // REQUIRES: no other thread uses the object any more.
+  std::optional<Error> Take() { return std::move(error_); }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> failed_{false};
+  std::optional<Error> error_;
+};
+
+// Appends slabs to their outputs in order and keeps the books.
+class Writer {
+ public:
+  Writer(const SourceSet& sources, std::span<const GraphOutput> outputs,
+         const GraphOptions& options)
+      : sources_(sources), outputs_(outputs), options_(options) {
+    for (const GraphOutput& output : outputs) {
+      report_.overflowed.emplace_back(output.plan->tensors.size());
+      progress_.bytes_total += output.plan->file_bytes();
+    }
+  }
+
+  // The head of an output goes in front of its first slab.
+  Status WriteHeadsUpTo(std::size_t output) {
+    for (; heads_written_ <= output && heads_written_ < outputs_.size(); ++heads_written_) {
+      const GraphOutput& target = outputs_[heads_written_];
+      const std::span<const std::byte> head(target.plan->head);
+      SLUICE_TRY(target.sink->Append(std::span(&head, 1)));
+      progress_.bytes_done += head.size();
+    }
+    return Ok();
+  }
+
+  Status Write(Slab& slab) {
+    SLUICE_TRY(WriteHeadsUpTo(slab.output));
+    static constexpr std::array<std::byte, 4096> kZeros{};
+    for (std::uint64_t left = slab.padding; left > 0;) {
+      const std::uint64_t count = std::min<std::uint64_t>(left, kZeros.size());
+      slab.payload.push_back(std::span(kZeros).first(count));
+      left -= count;
+    }
+    const Status written = outputs_[slab.output].sink->Append(slab.payload);
+    if (!written) {
+      // A write from a mapping fails when the source has shrunk: then that is what went wrong.
+      SLUICE_TRY(sources_.CheckUnchanged());
+      return written;
+    }
+    for (const ReleaseRange& range : slab.behind) {
+      if (range.bytes > 0) sources_.Release(range.shard, range.offset, range.bytes);
+    }
+    ++report_.slabs;
+    report_.overflowed[slab.output][slab.tensor] += slab.overflowed;
+    for (const auto bytes : slab.payload) progress_.bytes_done += bytes.size();
+    progress_.tensor = outputs_[slab.output].plan->tensors[slab.tensor].record.name;
+    if (options_.on_progress) options_.on_progress(progress_);
+    return Ok();
+  }
+
+  GraphReport TakeReport() { return std::move(report_); }
+
+ private:
+  const SourceSet& sources_;
+  std::span<const GraphOutput> outputs_;
+  const GraphOptions& options_;
+  std::size_t heads_written_ = 0;
+  Progress progress_;
+  GraphReport report_;
+};
+
+class ConversionGraph {
+ public:
+  ConversionGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
+                  const GraphOptions& options)
+      : sources_(sources),
+        options_(options),
+        slabs_(sources, outputs, options.memory_bytes / NumTokens(options.threads)),
+        writer_(sources, outputs, options) {
+    for (std::size_t i = 0; i < NumTokens(options.threads); ++i) {
+      tokens_.push_back(std::make_unique<Token>());
+    }
+  }
+
+  Result<GraphReport> Run(std::size_t num_outputs) {
+    Wire();
+    if (std::optional<Error> error = first_error_.Take()) return *std::move(error);
+    SLUICE_TRY(writer_.WriteHeadsUpTo(num_outputs));  // of outputs without tensors
+    return writer_.TakeReport();
+  }
+
+ private:
+  // Runs one stage of a slab. A stage that fails cancels the graph; after that the others only pass
+  // tokens on until the graph has drained.
+  template <class Stage>
+  Token* Step(Token* token, const Stage& stage) {
+    if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
+      Fail(MakeError(ErrorCode::kCancelled, "cancelled"));
+    }
+    if (first_error_.failed()) return token;
+    try {
+      Status status = stage(token->slab);
+      if (!status) Fail(std::move(status).error());
+    } catch (const std::bad_alloc&) {
+      Fail(MakeError(ErrorCode::kResource, "out of memory"));
+    } catch (const std::exception& exception) {
+      Fail(MakeError(ErrorCode::kBug, "unexpected exception").Actual(exception.what()));
+    }
+    return token;
+  }
+
+  void Fail(Error error) {
+    first_error_.Set(std::move(error));
+    graph_.cancel();
+  }
+
+  //  source -+-> admit -> read -> transform -> encode -> order -> write -+
+  //  tokens -+                                                           |
+  //     ^----------------------------------------------------------------+
+  void Wire() {
+    using Admitted = std::tuple<Slab, Token*>;
+    flow::input_node<Slab> source(graph_, [this](tbb::flow_control& control) {
+      std::optional<Slab> slab;
+      if (!first_error_.failed()) slab = slabs_.Next();
+      if (!slab) control.stop();
+      return slab.value_or(Slab{});
+    });
+    // Tokens meet slabs in slab order, so the slab that the writer waits for always has one.
+    flow::buffer_node<Token*> tokens(graph_);
+    flow::join_node<Admitted, flow::reserving> admit(graph_);
+    flow::function_node<Admitted, Token*> read(
+        graph_, flow::unlimited, [this](const Admitted& admitted) {
+          Token* const token = std::get<1>(admitted);
+          token->slab = std::get<0>(admitted);
+          token->slab.buffers = &token->buffers;
+          return Step(token, [this](Slab& slab) { return Read(sources_, slab); });
+        });
+    flow::function_node<Token*, Token*> transform(graph_, flow::unlimited, [this](Token* token) {
+      return Step(token, [this](Slab& slab) { return Transform(sources_, slab); });
+    });
+    flow::function_node<Token*, Token*> encode(graph_, flow::unlimited, [this](Token* token) {
+      return Step(token, [this](Slab& slab) { return Encode(sources_, slab); });
+    });
+    flow::sequencer_node<Token*> order(graph_,
+                                       [](Token* token) { return token->slab.index; });
+    flow::function_node<Token*, Token*> write(graph_, flow::serial, [this](Token* token) {
+      return Step(token, [this](Slab& slab) { return writer_.Write(slab); });
+    });
+    flow::make_edge(source, flow::input_port<0>(admit));
+    flow::make_edge(tokens, flow::input_port<1>(admit));
+    flow::make_edge(admit, read);
+    flow::make_edge(read, transform);
+    flow::make_edge(transform, encode);
+    flow::make_edge(encode, order);
+    flow::make_edge(order, write);
+    flow::make_edge(write, tokens);
+    for (const auto& token : tokens_) tokens.try_put(token.get());
+    source.activate();
+    graph_.wait_for_all();
+  }
+
+  const SourceSet& sources_;
+  const GraphOptions& options_;
+  SlabSource slabs_;
+  Writer writer_;
+  FirstError first_error_;
+  std::vector<std::unique_ptr<Token>> tokens_;
+  flow::graph graph_;
+};
+
+}  // namespace
+
+Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
+                             const GraphOptions& options) {
+  const auto threads = static_cast<std::size_t>(options.threads);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+  tbb::task_arena arena(options.threads);
+  return arena.execute([&] {
+    ConversionGraph graph(sources, outputs, options);
+    return graph.Run(outputs.size());
+  });
+}
+
+}  // namespace sluice

@@ -1,0 +1,55 @@
+// The flow graph of one conversion: the only place that knows oneTBB's flow graph.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "pipeline/plan.h"
+#include "stages/sink.h"
+#include "stages/source_set.h"
+
+namespace sluice {
+
+struct Progress {
+  std::uint64_t bytes_done = 0;   // of all output files
+  std::uint64_t bytes_total = 0;
+  std::string_view tensor;        // written last
+};
+
+struct GraphOptions {
+  int threads = 1;
+  // Bound on the bytes that all slabs in flight hold in buffers.
+  std::uint64_t memory_bytes = 0;
+  // Set by the caller, from a signal handler if need be, to stop the run with kCancelled.
+  const std::atomic<bool>* cancel = nullptr;
+  // Called from one thread at a time, after each slab.
+  std::function<void(const Progress&)> on_progress;
+};
+
+// One output file and where it goes.
+struct GraphOutput {
+  const FilePlan* plan = nullptr;
+  Sink* sink = nullptr;
+};
+
+struct GraphReport {
+  std::uint64_t slabs = 0;
+  // For each output and tensor: finite values that became infinite.
+  std::vector<std::vector<std::uint64_t>> overflowed;
+};
+
+// The smallest memory budget that RunGraph accepts.
+inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{8} << 20;
+
+// Writes head and data of every output, in order, one output after the other. The sinks are not
+// finished. The first error cancels what is under way and is returned. Output bytes do not depend on
+// any option. REQUIRES: threads >= 1, memory_bytes >= kMinMemoryBytes.
+Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
+                             const GraphOptions& options);
+
+}  // namespace sluice

@@ -1,0 +1,227 @@
+#include "pipeline/hparams.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+using arch::Hp;
+using arch::HParamRule;
+using arch::HpKind;
+using arch::HpValue;
+
+constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
+// Every count becomes a u32 in the GGUF file.
+constexpr std::uint64_t kMaxCount = std::numeric_limits<std::uint32_t>::max();
+
+Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return std::optional<json::Document>();
+  SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxConfigBytes));
+  return std::optional<json::Document>(std::move(document));
+}
+
+// Where a rule looks, in order.
+std::vector<json::Element> Roots(arch::Section section, const ConfigFiles& files) {
+  std::vector<json::Element> roots;
+  const auto add = [&](std::optional<json::Element> root) {
+    if (root) roots.push_back(*root);
+  };
+  const json::Element config = files.config.root();
+  switch (section) {
+    case arch::Section::kText:
+      add(json::Find(config, "text_config"));
+      roots.push_back(config);
+      break;
+    case arch::Section::kVision:
+      add(json::Find(config, "vision_config"));
+      break;
+    case arch::Section::kPreprocessor:
+      if (files.processor) {
+        add(json::Find(files.processor->root(), "image_processor"));
+        add(files.processor->root());
+      }
+      if (files.preprocessor) add(files.preprocessor->root());
+      break;
+  }
+  return roots;
+}
+
+struct Found {
+  std::string_view path;
+  json::Element value;
+};
+std::optional<Found> FindField(const HParamRule& rule, const ConfigFiles& files) {
+  for (const json::Element root : Roots(rule.section, files)) {
+    for (const std::string_view path : rule.paths) {
+      if (path.empty()) continue;
+      if (const auto value = json::FindPath(root, path)) return Found{path, *value};
+    }
+  }
+  return std::nullopt;
+}
+
+Error WrongType(std::string_view expected, json::Element actual) {
+  std::string shown = simdjson::minify(actual);
+  constexpr std::size_t kMostShown = 60;
+  if (shown.size() > kMostShown) shown = shown.substr(0, kMostShown) + "...";
+  return MakeError(ErrorCode::kCorrupt, "").Expected(expected).Actual(
+      fmt::format("{} ({})", json::TypeName(actual), shown));
+}
+
+Result<HpValue> ReadCount(json::Element value, std::uint64_t least) {
+  std::int64_t number = 0;
+  const auto most = static_cast<std::int64_t>(kMaxCount);
+  if (value.get(number) != simdjson::SUCCESS || number < static_cast<std::int64_t>(least) ||
+      number > most) {
+    return WrongType(fmt::format("an integer from {} to {}", least, most), value);
+  }
+  return HpValue(static_cast<std::uint64_t>(number));
+}
+
+Result<HpValue> ReadReal(json::Element value) {
+  double number = 0;
+  const bool is_number = value.is_number() && value.get(number) == simdjson::SUCCESS;
+  if (!is_number || !std::isfinite(static_cast<float>(number))) {
+    return WrongType("a number that fits 32-bit floating point", value);
+  }
+  return HpValue(number);
+}
+
+template <typename T, typename Item>
+Result<HpValue> ReadList(json::Element value, std::string_view expected) {
+  const auto array = json::AsArray(value);
+  if (!array) return WrongType(expected, value);
+  std::vector<T> items;
+  for (const json::Element element : *array) {
+    Item item;
+    if (element.get(item) != simdjson::SUCCESS) return WrongType(expected, value);
+    items.emplace_back(item);
+  }
+  return HpValue(std::move(items));
+}
+
+Result<HpValue> ReadValue(HpKind kind, json::Element value) {
+  switch (kind) {
+    case HpKind::kCount:
+      return ReadCount(value, 1);
+    case HpKind::kCountOrZero:
+      return ReadCount(value, 0);
+    case HpKind::kReal:
+      return ReadReal(value);
+    case HpKind::kFlag: {
+      const auto flag = json::AsBool(value);
+      if (!flag) return WrongType("true or false", value);
+      return HpValue(*flag);
+    }
+    case HpKind::kText: {
+      const auto text = json::AsString(value);
+      if (!text) return WrongType("a string", value);
+      return HpValue(std::string(*text));
+    }
+    case HpKind::kIntegers:
+      return ReadList<std::int64_t, std::int64_t>(value, "a list of integers");
+    case HpKind::kReals:
+      return ReadList<double, double>(value, "a list of numbers");
+    case HpKind::kTexts:
+      return ReadList<std::string, std::string_view>(value, "a list of strings");
+  }
+  return MakeError(ErrorCode::kBug, "hyperparameter kind without a reader");
+}
+
+HpValue FallbackValue(HpKind kind, double fallback) {
+  if (kind == HpKind::kReal) return fallback;
+  if (kind == HpKind::kFlag) return fallback != 0;
+  return static_cast<std::uint64_t>(fallback);
+}
+
+std::string FieldName(const HParamRule& rule, std::string_view path) {
+  return fmt::format("{}{}", rule.section == arch::Section::kVision ? "vision_config." : "", path);
+}
+
+}  // namespace
+
+Result<ConfigFiles> LoadConfigFiles(const std::string& folder) {
+  const fs::path root(folder);
+  Result<json::Document> config =
+      json::Document::Load((root / "config.json").string(), kMaxConfigBytes);
+  if (!config) {
+    Error error = std::move(config).error();
+    if (error.code == ErrorCode::kMissing) {
+      error.advice = "a checkpoint folder holds config.json beside its weights";
+    }
+    return error;
+  }
+  ConfigFiles files{*std::move(config), {}, {}, {}};
+  SLUICE_ASSIGN(files.generation, LoadOptional(root / "generation_config.json"));
+  SLUICE_ASSIGN(files.preprocessor, LoadOptional(root / "preprocessor_config.json"));
+  SLUICE_ASSIGN(files.processor, LoadOptional(root / "processor_config.json"));
+  return files;
+}
+
+Result<std::string> ArchitectureOf(const ConfigFiles& files) {
+  const auto names = json::AsArray(json::Find(files.config.root(), "architectures"));
+  if (names) {
+    for (const json::Element name : *names) {
+      if (const auto text = json::AsString(name)) return std::string(*text);
+      break;
+    }
+  }
+  return MakeError(ErrorCode::kCorrupt, "architectures names no model class")
+      .In(files.config.path())
+      .Expected("a list like [\"LlamaForCausalLM\"]");
+}
+
+arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
+                          std::vector<Error>& problems) {
+  arch::HParams hparams;
+  const std::size_t before = problems.size();
+  for (const HParamRule& rule : family.hparams) {
+    if (const std::optional<Found> found = FindField(rule, files)) {
+      Result<HpValue> value = ReadValue(rule.kind, found->value);
+      if (value) {
+        hparams.Set(rule.id, *std::move(value), true);
+      } else {
+        Error error = std::move(value).error();
+        error.what = fmt::format("field '{}' is unusable", FieldName(rule, found->path));
+        problems.push_back(std::move(error).In(files.config.path()));
+      }
+    } else if (rule.fallback) {
+      hparams.Set(rule.id, FallbackValue(rule.kind, *rule.fallback), false);
+    } else if (rule.need == arch::Need::kRequired) {
+      problems.push_back(MakeError(ErrorCode::kCorrupt,
+                                   fmt::format("field '{}' is missing",
+                                               FieldName(rule, rule.paths.front())))
+                             .In(files.config.path()));
+    }
+  }
+  if (problems.size() != before) return hparams;
+  for (const arch::DerivedRule& rule : family.derived) {
+    if (!hparams.Has(rule.id)) hparams.Set(rule.id, rule.compute(hparams), false);
+  }
+  return hparams;
+}
+
+void Inspect(std::span<const arch::Inspect> findings, const arch::HParams& hparams,
+             const std::string& config_path, std::vector<Error>& problems,
+             std::vector<std::string>& warnings) {
+  for (const arch::Inspect inspect : findings) {
+    const std::optional<arch::Finding> finding = inspect(hparams);
+    if (!finding) continue;
+    if (finding->kind == arch::FindingKind::kWarning) {
+      warnings.push_back(finding->text);
+      continue;
+    }
+    const bool unsupported = finding->kind == arch::FindingKind::kUnsupported;
+    problems.push_back(
+        MakeError(unsupported ? ErrorCode::kUnsupported : ErrorCode::kCorrupt, finding->text)
+            .In(config_path));
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,171 @@
+#include "pipeline/inspect.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "core/mapped_file.h"
+#include "formats/gguf/reader.h"
+#include "formats/safetensors/shards.h"
+#include "stages/kernels/cast.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kTileElements = 16384;
+constexpr std::size_t kFirstValues = 8;
+
+void AddHeader(const safetensors::Header& header, const std::string& file, Inspection& inspection) {
+  for (const safetensors::TensorInfo& tensor : header.tensors) {
+    inspection.tensors.push_back({tensor.name, std::string(DtypeName(tensor.dtype)), tensor.shape,
+                                  tensor.offset, tensor.bytes, file});
+  }
+}
+
+Result<Inspection> InspectFolder(const std::string& path) {
+  SLUICE_ASSIGN(safetensors::ShardSet shards, safetensors::OpenShards(path));
+  Inspection inspection;
+  inspection.kind = fmt::format("checkpoint folder, {} shards", shards.shards.size());
+  inspection.warnings = std::move(shards.warnings);
+  for (const safetensors::Shard& shard : shards.shards) {
+    AddHeader(shard.header, fs::path(shard.path).filename().string(), inspection);
+    inspection.bytes += shard.file_bytes;
+  }
+  return inspection;
+}
+
+Result<Inspection> InspectGguf(const MappedFile& file) {
+  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file.bytes(), file.path()));
+  Inspection inspection;
+  inspection.kind = fmt::format("GGUF version {}", head.version);
+  inspection.bytes = file.bytes().size();
+  inspection.metadata = std::move(head.metadata);
+  for (const gguf::TensorRecord& tensor : head.tensors) {
+    inspection.tensors.push_back({tensor.name, std::string(gguf::InfoOf(tensor.type).name),
+                                  tensor.shape, head.data_start + tensor.data_offset, tensor.bytes,
+                                  ""});
+  }
+  SLUICE_TRY(file.CheckIntact());
+  return inspection;
+}
+
+Result<Inspection> InspectSafetensors(const MappedFile& file) {
+  SLUICE_ASSIGN(const safetensors::Header header, safetensors::ReadHeader(file.file()));
+  Inspection inspection;
+  inspection.kind = "safetensors";
+  inspection.bytes = file.bytes().size();
+  for (const auto& [key, value] : header.metadata) inspection.metadata.Set(key, value);
+  AddHeader(header, "", inspection);
+  return inspection;
+}
+
+// Sums in double precision, in order.
+class StatisticsCollector {
+ public:
+  void Add(std::span<const float> values) {
+    for (const float value : values) {
+      if (statistics_.first.size() < kFirstValues) statistics_.first.push_back(value);
+      ++statistics_.elements;
+      if (std::isnan(value)) {
+        ++statistics_.nans;
+      } else if (std::isinf(value)) {
+        ++statistics_.infinities;
+      } else {
+        statistics_.zeros += value == 0 ? 1 : 0;
+        min_ = std::min<double>(min_, value);
+        max_ = std::max<double>(max_, value);
+        sum_ += value;
+        squares_ += static_cast<double>(value) * value;
+      }
+    }
+  }
+
+  TensorStatistics Take() {
+    const std::uint64_t finite =
+        statistics_.elements - statistics_.nans - statistics_.infinities;
+    if (finite > 0) {
+      const auto count = static_cast<double>(finite);
+      statistics_.min = min_;
+      statistics_.max = max_;
+      statistics_.mean = sum_ / count;
+      statistics_.standard_deviation =
+          std::sqrt(std::max(0.0, squares_ / count - statistics_.mean * statistics_.mean));
+    }
+    return std::move(statistics_);
+  }
+
+ private:
+  TensorStatistics statistics_;
+  double min_ = std::numeric_limits<double>::infinity();
+  double max_ = -std::numeric_limits<double>::infinity();
+  double sum_ = 0;
+  double squares_ = 0;
+};
+
+Result<TensorStatistics> MeasureEntry(const MappedFile& file, const TensorEntry& entry) {
+  const std::optional<ValueDecoder> decoder = ValueDecoder::ForType(entry.type);
+  if (!decoder) {
+    return MakeError(ErrorCode::kUnsupported, "statistics of this type")
+        .In(file.path())
+        .At(entry.name)
+        .Actual(entry.type);
+  }
+  StatisticsCollector collector;
+  std::vector<float> values(kTileElements);
+  const std::uint64_t width = decoder->element_bytes();
+  for (std::uint64_t done = 0; done < entry.bytes; done += kTileElements * width) {
+    const std::uint64_t bytes = std::min<std::uint64_t>(kTileElements * width, entry.bytes - done);
+    const auto tile = std::span(values).first(bytes / width);
+    SLUICE_TRY(file.Populate(entry.offset + done, bytes));
+    decoder->Decode(file.bytes().data() + entry.offset + done, tile);
+    SLUICE_TRY(file.CheckIntact());
+    collector.Add(tile);
+    file.Release(entry.offset + done, bytes);
+  }
+  return collector.Take();
+}
+
+}  // namespace
+
+std::optional<ValueDecoder> ValueDecoder::ForType(const std::string& type) {
+  const std::optional<Dtype> dtype = ParseDtype(type);
+  if (!dtype || !IsFloat(*dtype)) return std::nullopt;
+  return ValueDecoder(*dtype);
+}
+
+std::uint32_t ValueDecoder::element_bytes() const { return DtypeBytes(dtype_); }
+
+void ValueDecoder::Decode(const std::byte* in, std::span<float> out) const {
+  kernels::DecodeToF32(dtype_, in, out);
+}
+
+Result<Inspection> InspectPath(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return InspectFolder(path);
+  SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(path));
+  if (gguf::HasMagic(file.bytes())) return InspectGguf(file);
+  if (fs::path(path).extension() == ".gguf") return InspectGguf(file);  // says what is wrong with it
+  return InspectSafetensors(file);
+}
+
+Result<TensorStatistics> Measure(const std::string& path, const std::string& tensor) {
+  SLUICE_ASSIGN(const Inspection inspection, InspectPath(path));
+  const auto entry =
+      std::find_if(inspection.tensors.begin(), inspection.tensors.end(),
+                   [&](const TensorEntry& candidate) { return candidate.name == tensor; });
+  if (entry == inspection.tensors.end()) {
+    return MakeError(ErrorCode::kMissing, "no such tensor").In(path).At(tensor);
+  }
+  const std::string file_path =
+      entry->file.empty() ? path : (fs::path(path) / entry->file).string();
+  SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(file_path));
+  return MeasureEntry(file, *entry);
+}
+
+}  // namespace sluice

@@ -1,0 +1,80 @@
+#include "stages/encode.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "stages/kernels/cast.h"
+
+namespace sluice {
+namespace {
+
+// Floats of one tile: 16 KiB, half of a first-level data cache.
+constexpr std::size_t kTileElements = 4096;
+
+void Apply(PointwiseStep step, std::span<float> values) {
+  switch (step) {
+    case PointwiseStep::kTanh:
+      for (float& value : values) value = std::tanh(value);
+      return;
+    case PointwiseStep::kOneMinus:
+      for (float& value : values) value = 1.0F - value;
+      return;
+  }
+}
+
+// Encodes a tile and returns how many values overflowed.
+std::uint64_t EncodeTile(gguf::TensorType type, std::span<const float> values, std::byte* out) {
+  switch (type) {
+    case gguf::TensorType::kF16:
+      return kernels::EncodeF16(values, out);
+    case gguf::TensorType::kBF16:
+      return kernels::EncodeBf16(values, out);
+    default:  // F32
+      std::memcpy(out, values.data(), values.size_bytes());
+      return 0;
+  }
+}
+
+void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte> out,
+                 std::uint64_t& overflowed) {
+  alignas(64) std::array<float, kTileElements> tile;
+  const std::uint64_t width = DtypeBytes(piece.segment->dtype);
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  for (std::uint64_t done = 0; done < piece.elements; done += kTileElements) {
+    const std::uint64_t count = std::min<std::uint64_t>(kTileElements, piece.elements - done);
+    const std::span<float> values = std::span(tile).first(count);
+    kernels::DecodeToF32(piece.segment->dtype, piece.raw.data() + done * width, values);
+    for (const PointwiseStep step : expr.steps) Apply(step, values);
+    overflowed += EncodeTile(expr.type, values,
+                             out.data() + done / info.block_elements * info.block_bytes);
+  }
+}
+
+}  // namespace
+
+Status Encode(const SourceSet& sources, Slab& slab) {
+  const TensorExpr& expr = *slab.expr;
+  const auto passes = [&](const Piece& piece) {
+    return expr.steps.empty() && IsSameEncoding(piece.segment->dtype, expr.type);
+  };
+  std::uint64_t bytes = 0;
+  for (const Piece& piece : slab.pieces) {
+    if (!passes(piece)) bytes += *gguf::TensorBytes(expr.type, piece.elements);
+  }
+  std::span<std::byte> out = slab.buffers->encoded.Reserve(bytes);
+  for (const Piece& piece : slab.pieces) {
+    if (passes(piece)) {
+      slab.payload.push_back(piece.raw);
+      continue;
+    }
+    const auto encoded = out.first(*gguf::TensorBytes(expr.type, piece.elements));
+    out = out.subspan(encoded.size());
+    EncodePiece(expr, piece, encoded, slab.overflowed);
+    slab.payload.push_back(encoded);
+    SLUICE_TRY(sources.CheckIntact(piece.segment->shard));
+  }
+  return Ok();
+}
+
+}  // namespace sluice

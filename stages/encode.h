@@ -1,0 +1,16 @@
+// The encode stage: source elements in target order become target bytes.
+#pragma once
+
+#include "core/result.h"
+#include "stages/slab.h"
+#include "stages/source_set.h"
+
+namespace sluice {
+
+// Fills slab.payload and slab.overflowed. Pieces that are already in the target's encoding pass
+// through, straight from the mapping where they lie in one; others are decoded, taken through the
+// pointwise steps and encoded tile by tile into slab.buffers->encoded.
+// kCorrupt when a mapped shard shrank meanwhile. REQUIRES: Transform succeeded.
+Status Encode(const SourceSet& sources, Slab& slab);
+
+}  // namespace sluice

@@ -1,0 +1,18 @@
+// The read stage: finds out where a slab's source elements are and makes them resident.
+#pragma once
+
+#include "core/result.h"
+#include "stages/slab.h"
+#include "stages/source_set.h"
+
+namespace sluice {
+
+// Fills slab.pieces and slab.behind. Mapped shards are made resident in place; others are read into
+// slab.buffers->staging, compactly, with as few and as large reads as the view allows.
+// kCorrupt or kIo, with the shard as `file`.
+Status Read(const SourceSet& sources, Slab& slab);
+
+// Asks the kernel to start reading what the slab will need. Call it ahead of Read.
+void Prefetch(const SourceSet& sources, const Slab& slab);
+
+}  // namespace sluice

@@ -1,0 +1,164 @@
+#include "stages/sink.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "core/machine.h"
+
+namespace sluice {
+namespace {
+
+// Linux accepts this many spans in one call (UIO_MAXIOV).
+constexpr std::size_t kMaxSpans = 1024;
+
+// Takes `written` bytes off the front of `spans`.
+void Advance(std::span<iovec>& spans, std::size_t written) {
+  while (!spans.empty() && written >= spans.front().iov_len) {
+    written -= spans.front().iov_len;
+    spans = spans.subspan(1);
+  }
+  if (written == 0 || spans.empty()) return;
+  spans.front().iov_base = static_cast<std::byte*>(spans.front().iov_base) + written;
+  spans.front().iov_len -= written;
+}
+
+Status AppendAll(const File& file, std::span<const std::span<const std::byte>> spans) {
+  std::vector<iovec> vectors;
+  vectors.reserve(spans.size());
+  for (const auto bytes : spans) {
+    if (!bytes.empty()) vectors.push_back({const_cast<std::byte*>(bytes.data()), bytes.size()});
+  }
+  std::span<iovec> left(vectors);
+  while (!left.empty()) {
+    const int count = static_cast<int>(std::min(left.size(), kMaxSpans));
+    const ssize_t put = ::writev(file.descriptor(), left.data(), count);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoError("cannot write", file.path(), errno);
+    Advance(left, static_cast<std::size_t>(put));
+  }
+  return Ok();
+}
+
+class FileSink final : public Sink {
+ public:
+  FileSink(std::string path, File partial, bool sync)
+      : path_(std::move(path)), partial_(std::move(partial)), sync_(sync) {}
+
+  ~FileSink() override {
+    if (!finished_) ::unlink(partial_.path().c_str());
+  }
+
+  Status Append(std::span<const std::span<const std::byte>> spans) override {
+    return AppendAll(partial_, spans);
+  }
+
+  Status Finish() override {
+    if (sync_) SLUICE_TRY(partial_.Sync());
+    // Renamed while it is still open and locked: no other process can take the name in between.
+    if (::rename(partial_.path().c_str(), path_.c_str()) != 0) {
+      return ErrnoError("cannot rename the finished file", path_, errno);
+    }
+    finished_ = true;
+    SLUICE_TRY(partial_.Close());
+    return sync_ ? SyncFolderOf(path_) : Ok();
+  }
+
+ private:
+  std::string path_;
+  File partial_;
+  bool sync_;
+  bool finished_ = false;
+};
+
+class StreamSink final : public Sink {
+ public:
+  explicit StreamSink(File file) : file_(std::move(file)) {}
+  Status Append(std::span<const std::span<const std::byte>> spans) override {
+    return AppendAll(file_, spans);
+  }
+  Status Finish() override { return file_.Close(); }
+
+ private:
+  File file_;
+};
+
+std::string FolderOf(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
+Result<File> OpenPartial(const std::string& path) {
+  Result<File> file = File::Open(path, O_RDWR | O_CREAT);
+  if (!file) {
+    Error error = std::move(file).error();
+    error.code = ErrorCode::kIo;  // a missing folder is no missing input
+    return error;
+  }
+  // The name must still be this file once it is locked: another process may have renamed it to its
+  // finished output in between.
+  struct stat opened{};
+  struct stat named{};
+  if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) != 0 ||
+      ::fstat(file->descriptor(), &opened) != 0 || ::stat(path.c_str(), &named) != 0 ||
+      opened.st_ino != named.st_ino) {
+    return MakeError(ErrorCode::kIo, "another process is writing this file").In(path);
+  }
+  return file;
+}
+
+Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t bytes) {
+  const auto available = FreeDiskBytes(folder);
+  if (available && *available < bytes) {
+    return MakeError(ErrorCode::kResource, "too little space on the disk")
+        .In(folder)
+        .Expected(fmt::format("{} bytes", bytes))
+        .Actual(fmt::format("{} bytes free", *available));
+  }
+  if (bytes > 0 && ::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)) != 0) {
+    // File systems that cannot reserve space are written as they come.
+    if (errno != EOPNOTSUPP && errno != ENOSYS) {
+      const ErrorCode code = errno == ENOSPC ? ErrorCode::kResource : ErrorCode::kIo;
+      Error error = ErrnoError("cannot reserve space", file.path(), errno);
+      error.code = code;
+      return error;
+    }
+  }
+  return Ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
+                                           const FileSinkOptions& options) {
+  std::error_code ignored;
+  if (!options.overwrite && std::filesystem::exists(path, ignored)) {
+    return MakeError(ErrorCode::kUsage, "output exists")
+        .In(path)
+        .Advice("choose another name, or overwrite it with --force");
+  }
+  SLUICE_ASSIGN(File partial, OpenPartial(path + ".partial"));
+  // A leftover of a run that was killed is cut before it counts against the free space.
+  if (::ftruncate(partial.descriptor(), 0) != 0) {
+    return ErrnoError("cannot truncate", partial.path(), errno);
+  }
+  const Status reserved = ReserveSpace(partial, FolderOf(path), total_bytes);
+  auto sink = std::make_unique<FileSink>(path, std::move(partial), options.sync);
+  if (!reserved) return reserved.error();  // the sink removes the partial file
+  return std::unique_ptr<Sink>(std::move(sink));
+}
+
+std::unique_ptr<Sink> OpenStreamSink(File file) {
+  return std::make_unique<StreamSink>(std::move(file));
+}
+
+}  // namespace sluice

@@ -1,0 +1,40 @@
+// Ordered sinks: where the bytes of an output file go, from first to last.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "core/file.h"
+#include "core/result.h"
+
+namespace sluice {
+
+// One output. Used by one thread at a time. Destroying a sink that was not finished discards what
+// it has written, as far as the kind of output allows.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Appends all spans, in order.
+  virtual Status Append(std::span<const std::span<const std::byte>> spans) = 0;
+  // Makes the output complete and, for files, visible under its own name.
+  virtual Status Finish() = 0;
+};
+
+struct FileSinkOptions {
+  bool overwrite = false;  // replace an existing file
+  bool sync = true;        // flush to the disk before the file gets its name
+};
+
+// Writes `<path>.partial` and renames it to `path` in Finish. The space for `total_bytes` is
+// reserved first. kUsage when `path` exists; kResource when the disk is too small; kIo when another
+// process is writing the same output or the folder is not writable.
+Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
+                                           const FileSinkOptions& options);
+
+// Writes to a descriptor that is open already: a pipe, a device, standard output.
+std::unique_ptr<Sink> OpenStreamSink(File file);
+
+}  // namespace sluice

@@ -1,0 +1,71 @@
+#include "stages/slab.h"
+
+namespace sluice {
+namespace {
+
+// Output bytes of a slab when memory is plentiful. Measured with bench/convert: buffers of 1 to
+// 4 MiB that are reused stay in the cache and beat larger ones.
+constexpr std::uint64_t kPreferredBytes = std::uint64_t{2} << 20;
+// A transposed slab should take at least this much from each source row it touches: one page.
+constexpr std::uint64_t kPreferredRunBytes = 4096;
+
+std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element) {
+  const auto found = std::upper_bound(
+      expr.segments.begin(), expr.segments.end(), element,
+      [](std::uint64_t value, const Segment& segment) { return value < segment.end; });
+  return static_cast<std::size_t>(found - expr.segments.begin());
+}
+
+bool IsTransposed(const StridedView& view) {
+  return !view.axes().empty() && view.axes().back().stride != 1;
+}
+
+std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) {
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const std::uint64_t plain =
+      std::max<std::uint64_t>(1, kPreferredBytes / info.block_bytes) * info.block_elements;
+  if (!IsTransposed(segment.view)) return plain;
+  return std::max(plain, kPreferredRunBytes / DtypeBytes(segment.dtype) * expr.row_elements);
+}
+
+std::uint64_t AlignedDown(const TensorExpr& expr, std::uint64_t elements) {
+  if (elements >= expr.row_elements) return elements / expr.row_elements * expr.row_elements;
+  const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
+  return std::max(block, elements / block * block);
+}
+
+}  // namespace
+
+SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
+  SlabCost cost;
+  cost.encodes = !expr.steps.empty();
+  for (const Segment& segment : expr.segments) {
+    const std::uint64_t bytes = DtypeBytes(segment.dtype);
+    if (sources.MustRead(segment.shard)) cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
+    if (!IsSameEncoding(segment.dtype, expr.type)) cost.encodes = true;
+  }
+  return cost;
+}
+
+std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost, std::uint64_t count) {
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const std::uint64_t blocks = (count + info.block_elements - 1) / info.block_elements;
+  return count * (cost.staging_bytes + cost.gathered_bytes) +
+         (cost.encodes ? blocks * info.block_bytes : 0);
+}
+
+std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost, std::uint64_t first,
+                               std::uint64_t max_bytes) {
+  const Segment& segment = expr.segments[SegmentAt(expr, first)];
+  std::uint64_t elements = PreferredElements(expr, segment);
+  const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
+  const std::uint64_t block_cost = SlabBytes(expr, cost, block);
+  if (block_cost > 0) elements = std::min(elements, max_bytes / block_cost * block);
+  elements = AlignedDown(expr, elements);
+  const std::uint64_t segment_elements = segment.view.elements();
+  const std::uint64_t limit = segment_elements >= elements ? segment.end : expr.elements;
+  return std::min(elements, limit - first);
+}
+
+}  // namespace sluice

@@ -1,0 +1,77 @@
+// The unit of work: a range of elements of one output tensor on its way through the stages.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/buffer.h"
+#include "stages/source_set.h"
+#include "stages/tensor_expr.h"
+
+namespace sluice {
+
+// The memory that one slab in flight may use. Owned by a token of the pipeline's budget and reused
+// from slab to slab; a slab keeps spans into it until the sink has written them.
+struct SlabBuffers {
+  Buffer staging;   // source bytes, where they are not mapped
+  Buffer gathered;  // source elements in target order
+  Buffer encoded;   // target bytes
+};
+
+// A box of a segment whose first element is at `source`.
+struct PlacedBox {
+  Box box;
+  const std::byte* source = nullptr;
+};
+
+// The part of a slab that comes from one segment.
+struct Piece {
+  const Segment* segment = nullptr;
+  std::uint64_t elements = 0;
+  std::vector<PlacedBox> boxes;     // filled by Read
+  std::span<const std::byte> raw;   // source elements in target order, once they are contiguous
+};
+
+// Source bytes that no later slab of the tensor needs.
+struct ReleaseRange {
+  std::uint32_t shard = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct Slab {
+  std::uint64_t index = 0;   // in file order, over all tensors
+  std::size_t output = 0;    // index of the output file
+  std::size_t tensor = 0;    // index of the tensor in it
+  const TensorExpr* expr = nullptr;
+  std::uint64_t padding = 0; // zero bytes after the slab's own
+  std::uint64_t first = 0;  // target elements [first, first + count)
+  std::uint64_t count = 0;
+  SlabBuffers* buffers = nullptr;
+
+  std::vector<Piece> pieces;
+  std::vector<std::span<const std::byte>> payload;  // target bytes in order, filled by Encode
+  std::uint64_t overflowed = 0;  // finite values that became infinite
+  std::vector<ReleaseRange> behind;
+};
+
+// How a slab of an expression uses memory.
+struct SlabCost {
+  std::uint64_t staging_bytes = 0;   // for one target element
+  std::uint64_t gathered_bytes = 0;  // for one target element
+  bool encodes = false;              // whether the target bytes are made in a buffer
+};
+[[nodiscard]] SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources);
+// Bytes of SlabBuffers that `count` elements need.
+[[nodiscard]] std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost,
+                                      std::uint64_t count);
+
+// Elements of the next slab of `expr` from element `first` on: whole rows if a row fits, at most
+// `max_bytes` of buffers, no more than one segment unless the segment is small.
+// REQUIRES: one block of the target type fits `max_bytes`.
+[[nodiscard]] std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost,
+                                             std::uint64_t first, std::uint64_t max_bytes);
+
+}  // namespace sluice

@@ -1,0 +1,43 @@
+// What one output tensor is made of, in the form that the stages execute: segments of strided
+// source views, pointwise steps on their values, one encoding.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/dtype.h"
+#include "formats/gguf/types.h"
+#include "stages/view.h"
+
+namespace sluice {
+
+// Pointwise steps on decoded values, in F32.
+enum class PointwiseStep : std::uint8_t { kTanh, kOneMinus };
+
+// A run of target elements from one source tensor.
+struct Segment {
+  std::uint32_t shard = 0;        // index into the SourceSet
+  std::uint64_t byte_offset = 0;  // of the source tensor's first element, from the shard's start
+  Dtype dtype = Dtype::kF32;
+  StridedView view;        // coalesced
+  std::uint64_t end = 0;   // target elements up to and including this segment
+};
+
+struct TensorExpr {
+  std::vector<Segment> segments;  // in target order; they tile the target
+  std::vector<PointwiseStep> steps;
+  gguf::TensorType type = gguf::TensorType::kF32;
+  std::uint64_t row_elements = 1;  // elements of the innermost target dimension
+  std::uint64_t elements = 0;
+
+  [[nodiscard]] std::uint64_t bytes() const { return *gguf::TensorBytes(type, elements); }
+};
+
+// Whether values of `dtype` are stored exactly as tensors of `type` are.
+[[nodiscard]] constexpr bool IsSameEncoding(Dtype dtype, gguf::TensorType type) {
+  return (dtype == Dtype::kF32 && type == gguf::TensorType::kF32) ||
+         (dtype == Dtype::kF16 && type == gguf::TensorType::kF16) ||
+         (dtype == Dtype::kBF16 && type == gguf::TensorType::kBF16);
+}
+
+}  // namespace sluice
