@@ -31,9 +31,8 @@ template <typename T>
 float FactorFor(T wavelength, const Llama3Scaling& scaling) {
   if (wavelength < static_cast<T>(scaling.original_context / scaling.high)) return 1.0F;
   if (wavelength > static_cast<T>(scaling.original_context / scaling.low)) return scaling.factor;
-  const float smooth =
-      (scaling.original_context / static_cast<float>(wavelength) - scaling.low) /
-      (scaling.high - scaling.low);
+  const float smooth = (scaling.original_context / static_cast<float>(wavelength) - scaling.low) /
+                       (scaling.high - scaling.low);
   return 1.0F / ((1.0F - smooth) / scaling.factor + smooth);
 }
 

@@ -12,7 +12,8 @@ namespace sluice::arch {
 
 using enum Hp;
 
-// ---- Derived values: pure functions of the hyperparameters ----------------------------------------
+// ---- Derived values: pure functions of the hyperparameters
+// ----------------------------------------
 
 HpValue HiddenPerHead(const HParams& hparams);  // hidden_size / num_attention_heads
 HpValue SameAsHeads(const HParams& hparams);
@@ -31,7 +32,8 @@ HpValue YarnOriginalContext(const HParams& hparams);
 std::vector<float> RopeFactorsLlamaCpp(const HParams& hparams);
 std::vector<float> RopeFactorsOllama(const HParams& hparams);
 
-// ---- Findings -------------------------------------------------------------------------------------
+// ---- Findings
+// -------------------------------------------------------------------------------------
 
 std::optional<Finding> ActivationIsSilu(const HParams& hparams);
 std::optional<Finding> RopeIsWhole(const HParams& hparams);
@@ -40,12 +42,14 @@ std::optional<Finding> RopeScalingIsKnown(const HParams& hparams);
 // The same for the tensors and keys of the Ollama dialect: "default", "linear" and "llama3".
 std::optional<Finding> OllamaRopeScalingIsKnown(const HParams& hparams);
 
-// ---- Block tests ----------------------------------------------------------------------------------
+// ---- Block tests
+// ----------------------------------------------------------------------------------
 
 bool IsTied(const HParams& hparams, std::uint64_t block);
 bool IsUntied(const HParams& hparams, std::uint64_t block);
 
-// ---- Hyperparameters of a text decoder ------------------------------------------------------------
+// ---- Hyperparameters of a text decoder
+// ------------------------------------------------------------
 
 inline constexpr std::array kDecoderHParams{
     Count(kHidden, {"hidden_size", "n_embd"}),
@@ -77,9 +81,9 @@ inline constexpr std::array kRopeHParams{
     Optional(Real(kRopeBetaSlow, {"rope_parameters.beta_slow", "rope_scaling.beta_slow"})),
     Optional(
         Real(kRopeMscaleAllDim, {"rope_parameters.mscale_all_dim", "rope_scaling.mscale_all_dim"})),
-    Default(Real(kPartialRotary,
-                 {"rope_parameters.partial_rotary_factor", "partial_rotary_factor"}),
-            1.0),
+    Default(
+        Real(kPartialRotary, {"rope_parameters.partial_rotary_factor", "partial_rotary_factor"}),
+        1.0),
 };
 
 inline constexpr Paths kRopeThetaPaths{"rope_parameters.rope_theta", "rope_theta",
@@ -90,7 +94,8 @@ inline constexpr std::array kDecoderDerived{
     DerivedRule{kRopeType, RopeTypeIsDefault},
 };
 
-// ---- Key-values -----------------------------------------------------------------------------------
+// ---- Key-values
+// -----------------------------------------------------------------------------------
 
 // What llama.cpp's converter writes first for every text model, in its order.
 inline constexpr std::array kLlamaCppDecoderKvs{
@@ -140,7 +145,8 @@ inline constexpr std::array kOllamaLlamaKvs{
     KvRule{".attention.layer_norm_epsilon", KvType::kF32, kLayerNormEps, When::kGiven},
 };
 
-// ---- Tensors --------------------------------------------------------------------------------------
+// ---- Tensors
+// --------------------------------------------------------------------------------------
 
 inline constexpr Extent kQueryRows = kHeads * kHeadDim;
 inline constexpr Extent kKvRows = kKvHeads * kHeadDim;
@@ -162,10 +168,10 @@ inline constexpr std::array kBlockNormRules{
 
 // Attention whose rotary halves are stored side by side and read as interleaved pairs.
 inline constexpr std::array kPermutedAttentionRules{
-    TensorRule{"self_attn.q_proj.weight", "attn_q.weight", {kQueryRows, kHidden},
-               {RopePairs{kHeads}}},
-    TensorRule{"self_attn.k_proj.weight", "attn_k.weight", {kKvRows, kHidden},
-               {RopePairs{kKvHeads}}},
+    TensorRule{
+        "self_attn.q_proj.weight", "attn_q.weight", {kQueryRows, kHidden}, {RopePairs{kHeads}}},
+    TensorRule{
+        "self_attn.k_proj.weight", "attn_k.weight", {kKvRows, kHidden}, {RopePairs{kKvHeads}}},
     TensorRule{"self_attn.v_proj.weight", "attn_v.weight", {kKvRows, kHidden}},
     TensorRule{"self_attn.o_proj.weight", "attn_output.weight", {kHidden, kQueryRows}},
 };

@@ -31,7 +31,7 @@ struct Extent {
 
   constexpr Extent() = default;
   constexpr Extent(Hp hp) : terms{Term{1, {Hp::kNone, Hp::kNone, hp}}} {}  // NOLINT(*-explicit-*)
-  constexpr Extent(int number)                                            // NOLINT(*-explicit-*)
+  constexpr Extent(int number)                                             // NOLINT(*-explicit-*)
       : terms{Term{static_cast<std::uint32_t>(number), {}}} {}
 
   [[nodiscard]] constexpr bool IsZero() const { return terms[0].coefficient == 0; }
@@ -115,8 +115,8 @@ struct Shape {
 
   constexpr Shape() = default;
   template <typename... E>
-    requires(sizeof...(E) > 0 && sizeof...(E) <= kMaxRank)
-  constexpr Shape(E... extent)  // NOLINT(*-explicit-*)
+  requires(sizeof...(E) > 0 &&
+           sizeof...(E) <= kMaxRank) constexpr Shape(E... extent)  // NOLINT(*-explicit-*)
       : extents{Extent(extent)...}, rank(sizeof...(E)) {}
 
   constexpr bool operator==(const Shape&) const = default;

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::array<std::string_view, 1> kNames{"Glm4MoeLiteForCausalLM"};
 
-// ---- Derived values -------------------------------------------------------------------------------
+// ---- Derived values
+// -------------------------------------------------------------------------------
 
 constexpr std::uint32_t kSigmoidGating = 2;  // llama.cpp: LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID
 constexpr double kOllamaTheta = 1'000'000.0;
@@ -57,7 +58,8 @@ HpValue UsedGroupsIfSeveral(const HParams& hparams) {
   return hparams.Count(kExpertGroups) > 1 ? hparams.Get(kUsedExpertGroups) : HpValue();
 }
 
-// ---- Block tests ----------------------------------------------------------------------------------
+// ---- Block tests
+// ----------------------------------------------------------------------------------
 
 bool HasQRank(const HParams& hparams, std::uint64_t) { return hparams.Has(kQRank); }
 bool HasNoQRank(const HParams& hparams, std::uint64_t) { return !hparams.Has(kQRank); }
@@ -72,7 +74,8 @@ bool IsDroppedMtp(const HParams& hparams, std::uint64_t block) {
   return block >= hparams.Count(kBlocks) && hparams.Count(kKeptMtpBlocks) == 0;
 }
 
-// ---- Findings -------------------------------------------------------------------------------------
+// ---- Findings
+// -------------------------------------------------------------------------------------
 
 std::optional<Finding> DenseBlocksLead(const HParams& hparams) {
   if (!hparams.Has(kMlpLayerTypes)) {
@@ -117,7 +120,8 @@ std::optional<Finding> LlamaCppThetaIsGiven(const HParams& hparams) {
                  "rope_theta is not given: taking 10000, as transformers does"};
 }
 
-// ---- Tables ---------------------------------------------------------------------------------------
+// ---- Tables
+// ---------------------------------------------------------------------------------------
 
 constexpr auto kHParams =
     Join(kDecoderHParams, kRopeHParams,
@@ -144,7 +148,8 @@ constexpr auto kHParams =
              List(kMlpLayerTypes, HpKind::kTexts, {"mlp_layer_types"}),
              Default(CountOrZero(kMtpBlocks, {"num_nextn_predict_layers"}), 0),
          });
-constexpr auto kDerived = Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
+constexpr auto kDerived =
+    Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
 constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, RopeIsInterleaved, DenseBlocksLead,
                                GroupsDivideExperts};
 constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, LlamaCppThetaIsGiven};
@@ -225,21 +230,29 @@ constexpr Extent kLatentRows = kKvRank + kRope;
 constexpr Extent kKvBRows = kHeads * (kNope + kVHead);
 
 constexpr std::array kLatentAttention{
-    TensorRule{"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight",
-               {kLatentRows, kHidden}},
+    TensorRule{
+        "self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight", {kLatentRows, kHidden}},
     Norm("self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight", {kKvRank}),
     // Published layout, then its transpose, then the split that mlx-lm stores.
-    Shared({"self_attn.kv_b_proj.weight", "attn_k_b.weight", {kKvBRows, kKvRank},
+    Shared({"self_attn.kv_b_proj.weight",
+            "attn_k_b.weight",
+            {kKvBRows, kKvRank},
             {Split{0, kHeads}, Take{1, 0, kNope}, Swap{1, 2}}}),
-    Shared({"self_attn.kv_b_proj.weight", "attn_k_b.weight", {kKvRank, kKvBRows},
+    Shared({"self_attn.kv_b_proj.weight",
+            "attn_k_b.weight",
+            {kKvRank, kKvBRows},
             {Split{1, kHeads}, Take{2, 0, kNope}, Swap{0, 1}}}),
     TensorRule{"self_attn.embed_q.weight", "attn_k_b.weight", {kHeads, kKvRank, kNope}},
-    Shared({"self_attn.kv_b_proj.weight", "attn_v_b.weight", {kKvBRows, kKvRank},
+    Shared({"self_attn.kv_b_proj.weight",
+            "attn_v_b.weight",
+            {kKvBRows, kKvRank},
             {Split{0, kHeads}, Take{1, kNope, kVHead}}}),
-    Shared({"self_attn.kv_b_proj.weight", "attn_v_b.weight", {kKvRank, kKvBRows},
+    Shared({"self_attn.kv_b_proj.weight",
+            "attn_v_b.weight",
+            {kKvRank, kKvBRows},
             {Split{1, kHeads}, Take{2, kNope, kVHead}, Swap{0, 1}, Swap{1, 2}}}),
     TensorRule{"self_attn.unembed_out.weight", "attn_v_b.weight", {kHeads, kVHead, kKvRank}},
-    TensorRule{"self_attn.o_proj.weight", "attn_output.weight", {kHidden, kHeads * kVHead}},
+    TensorRule{"self_attn.o_proj.weight", "attn_output.weight", {kHidden, kHeads* kVHead}},
 };
 constexpr auto kAttention = Join(kBlockNormRules, kLatentAttention);
 
@@ -254,19 +267,23 @@ constexpr std::array kPlainQuery{
 
 // In the order in which llama.cpp's converter writes the three stacks.
 constexpr std::array kExpertRules{
-    TensorRule{"experts.{xid}.down_proj.weight", "ffn_down_exps.weight", {kHidden, kExpertFfn},
+    TensorRule{"experts.{xid}.down_proj.weight",
+               "ffn_down_exps.weight",
+               {kHidden, kExpertFfn},
                {StackExperts{}}},
-    TensorRule{"experts.down_proj.weight", "ffn_down_exps.weight",
-               {kExperts, kHidden, kExpertFfn}},
-    TensorRule{"switch_mlp.down_proj.weight", "ffn_down_exps.weight",
-               {kExperts, kHidden, kExpertFfn}},
-    TensorRule{"experts.{xid}.gate_proj.weight", "ffn_gate_exps.weight", {kExpertFfn, kHidden},
+    TensorRule{"experts.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
+    TensorRule{
+        "switch_mlp.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
+    TensorRule{"experts.{xid}.gate_proj.weight",
+               "ffn_gate_exps.weight",
+               {kExpertFfn, kHidden},
                {StackExperts{}}},
-    TensorRule{"experts.gate_proj.weight", "ffn_gate_exps.weight",
-               {kExperts, kExpertFfn, kHidden}},
-    TensorRule{"switch_mlp.gate_proj.weight", "ffn_gate_exps.weight",
-               {kExperts, kExpertFfn, kHidden}},
-    TensorRule{"experts.{xid}.up_proj.weight", "ffn_up_exps.weight", {kExpertFfn, kHidden},
+    TensorRule{"experts.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
+    TensorRule{
+        "switch_mlp.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
+    TensorRule{"experts.{xid}.up_proj.weight",
+               "ffn_up_exps.weight",
+               {kExpertFfn, kHidden},
                {StackExperts{}}},
     TensorRule{"experts.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{"switch_mlp.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},

@@ -15,22 +15,22 @@ namespace sluice::arch {
 enum class Hp : std::uint8_t {
   kNone,  // the absent factor of an Extent
   // Text decoder
-  kHidden,       // hidden_size
-  kBlocks,       // num_hidden_layers, without multi-token-prediction layers
-  kVocab,        // vocab_size
-  kContext,      // max_position_embeddings, tokens
-  kHeads,        // num_attention_heads
-  kKvHeads,      // num_key_value_heads
-  kHeadDim,      // head_dim
-  kFfn,          // width of a dense feed-forward block
-  kRmsEps,       // rms_norm_eps
-  kLayerNormEps, // layer_norm_eps
-  kTied,         // tie_word_embeddings
-  kLayerTypes,   // layer_types, one text a block
-  kHiddenAct,    // hidden_act
+  kHidden,        // hidden_size
+  kBlocks,        // num_hidden_layers, without multi-token-prediction layers
+  kVocab,         // vocab_size
+  kContext,       // max_position_embeddings, tokens
+  kHeads,         // num_attention_heads
+  kKvHeads,       // num_key_value_heads
+  kHeadDim,       // head_dim
+  kFfn,           // width of a dense feed-forward block
+  kRmsEps,        // rms_norm_eps
+  kLayerNormEps,  // layer_norm_eps
+  kTied,          // tie_word_embeddings
+  kLayerTypes,    // layer_types, one text a block
+  kHiddenAct,     // hidden_act
   // Rotary embedding
   kRopeTheta,
-  kRopeType,      // "default", "linear", "llama3", "yarn"
+  kRopeType,  // "default", "linear", "llama3", "yarn"
   kRopeFactor,
   kRopeLowFreqFactor,
   kRopeHighFreqFactor,
@@ -42,25 +42,25 @@ enum class Hp : std::uint8_t {
   kPartialRotary,   // partial_rotary_factor
   kRopeInterleave,  // rope_interleave
   // Mixture of experts
-  kExperts,       // routed experts of a block
-  kUsedExperts,   // num_experts_per_tok
-  kSharedExperts, // n_shared_experts
-  kExpertFfn,     // width of one expert
+  kExperts,        // routed experts of a block
+  kUsedExperts,    // num_experts_per_tok
+  kSharedExperts,  // n_shared_experts
+  kExpertFfn,      // width of one expert
   kExpertGroups,
   kUsedExpertGroups,
-  kNormTopk,      // norm_topk_prob
-  kRoutedScale,   // routed_scaling_factor
-  kDenseBlocks,   // leading blocks without experts
-  kMlpLayerTypes, // mlp_layer_types, one text a block
-  kMoeStep,       // interleave_moe_layer_step
-  kMoeLayers,     // moe_layers, block numbers
+  kNormTopk,       // norm_topk_prob
+  kRoutedScale,    // routed_scaling_factor
+  kDenseBlocks,    // leading blocks without experts
+  kMlpLayerTypes,  // mlp_layer_types, one text a block
+  kMoeStep,        // interleave_moe_layer_step
+  kMoeLayers,      // moe_layers, block numbers
   // Multi-head latent attention
-  kQRank,   // q_lora_rank
-  kKvRank,  // kv_lora_rank
-  kNope,    // qk_nope_head_dim
-  kRope,    // qk_rope_head_dim
-  kVHead,   // v_head_dim
-  kMtpBlocks,  // num_nextn_predict_layers: multi-token-prediction layers after the last block
+  kQRank,          // q_lora_rank
+  kKvRank,         // kv_lora_rank
+  kNope,           // qk_nope_head_dim
+  kRope,           // qk_rope_head_dim
+  kVHead,          // v_head_dim
+  kMtpBlocks,      // num_nextn_predict_layers: multi-token-prediction layers after the last block
   kKeptMtpBlocks,  // of those, how many this conversion keeps
   // Llama 4
   kUseQkNorm,
@@ -82,8 +82,8 @@ enum class Hp : std::uint8_t {
   kVisionHeads,
   kVisionEps,
   kVisionTheta,
-  kVisionImage,      // image_size, pixels
-  kVisionPatch,      // patch_size, pixels
+  kVisionImage,  // image_size, pixels
+  kVisionPatch,  // patch_size, pixels
   kVisionChannels,
   kVisionTiles,      // max_num_tiles
   kVisionTaps,       // intermediate_layers_indices, block numbers
@@ -99,9 +99,9 @@ enum class Hp : std::uint8_t {
   kHpCount
 };
 
-using HpValue = std::variant<std::monostate, std::uint64_t, double, bool, std::string,
-                             std::vector<std::int64_t>, std::vector<double>,
-                             std::vector<std::string>>;
+using HpValue =
+    std::variant<std::monostate, std::uint64_t, double, bool, std::string,
+                 std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>;
 
 // The hyperparameters of one checkpoint. The typed getters REQUIRE that the value is present and of
 // that type, which the family's list of HParamRules guarantees.

@@ -18,11 +18,13 @@ constexpr std::array<std::string_view, 1> kMoeNames{"Lfm2MoeForCausalLM"};
 constexpr std::string_view kConv = "conv";
 constexpr std::string_view kFull = "full_attention";
 
-// ---- Derived values -------------------------------------------------------------------------------
+// ---- Derived values
+// -------------------------------------------------------------------------------
 
 // From full_attn_idxs, the older spelling; every block attends when neither is given.
 HpValue LayerTypesFromIndices(const HParams& hparams) {
-  // A block count that no checkpoint can have must not become an allocation; the planner refuses it.
+  // A block count that no checkpoint can have must not become an allocation; the planner refuses
+  // it.
   constexpr std::uint64_t kMostBlocks = 65'536;
   if (hparams.Count(kBlocks) > kMostBlocks) return std::vector<std::string>();
   const bool all = !hparams.Has(kFullAttention);
@@ -52,7 +54,8 @@ HpValue KvHeadsOfBlocks(const HParams& hparams) {
   return heads;
 }
 
-// ---- Block tests ----------------------------------------------------------------------------------
+// ---- Block tests
+// ----------------------------------------------------------------------------------
 
 bool Attends(const HParams& hparams, std::uint64_t block) {
   return hparams.Texts(kLayerTypes)[block] == kFull;
@@ -63,7 +66,8 @@ bool IsDense(const HParams& hparams, std::uint64_t block) {
 }
 bool IsSparse(const HParams& hparams, std::uint64_t block) { return !IsDense(hparams, block); }
 
-// ---- Findings -------------------------------------------------------------------------------------
+// ---- Findings
+// -------------------------------------------------------------------------------------
 
 std::optional<Finding> LayerTypesFit(const HParams& hparams) {
   const std::vector<std::string>& types = hparams.Texts(kLayerTypes);
@@ -85,7 +89,8 @@ std::optional<Finding> WidthIsSane(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "block_ffn_dim_multiplier is out of range"};
 }
 
-// ---- Hyperparameters ------------------------------------------------------------------------------
+// ---- Hyperparameters
+// ------------------------------------------------------------------------------
 
 constexpr auto kSharedHParams =
     Join(kDecoderHParams, kRopeHParams,
@@ -99,13 +104,12 @@ constexpr auto kSharedHParams =
              List(kFullAttention, HpKind::kIntegers, {"full_attn_idxs"}),
          });
 constexpr auto kHParams =
-    Join(kSharedHParams,
-         std::array{
-             Count(kFfnRaw, {"block_ff_dim", "intermediate_size"}),
-             Default(Flag(kFfnAdjust, {"block_auto_adjust_ff_dim"}), 1),
-             Default(Real(kFfnMultiplier, {"block_ffn_dim_multiplier"}), 1.0),
-             Default(Count(kFfnMultipleOf, {"block_multiple_of"}), 256),
-         });
+    Join(kSharedHParams, std::array{
+                             Count(kFfnRaw, {"block_ff_dim", "intermediate_size"}),
+                             Default(Flag(kFfnAdjust, {"block_auto_adjust_ff_dim"}), 1),
+                             Default(Real(kFfnMultiplier, {"block_ffn_dim_multiplier"}), 1.0),
+                             Default(Count(kFfnMultipleOf, {"block_multiple_of"}), 256),
+                         });
 constexpr auto kMoeHParams =
     Join(kSharedHParams, std::array{
                              Count(kFfn, {"intermediate_size"}),
@@ -114,18 +118,19 @@ constexpr auto kMoeHParams =
                              Count(kExpertFfn, {"moe_intermediate_size"}),
                              Default(CountOrZero(kDenseBlocks, {"num_dense_layers"}), 2),
                          });
-constexpr auto kSharedDerived = Join(kDecoderDerived,
-                                     std::array{
-                                         DerivedRule{kHeadDim, HiddenPerHead},
-                                         DerivedRule{kLayerTypes, LayerTypesFromIndices},
-                                     });
+constexpr auto kSharedDerived =
+    Join(kDecoderDerived, std::array{
+                              DerivedRule{kHeadDim, HiddenPerHead},
+                              DerivedRule{kLayerTypes, LayerTypesFromIndices},
+                          });
 constexpr auto kDerived = Join(kSharedDerived, std::array{DerivedRule{kFfn, AdjustedFfn}});
 constexpr std::array kMoeFindings{RopeIsWhole, LayerTypesFit};
 constexpr auto kFindings = Join(kMoeFindings, std::array{WidthIsSane});
 constexpr std::array kLlamaCppFindings{RopeScalingIsKnown};
 constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
 
-// ---- Key-values -----------------------------------------------------------------------------------
+// ---- Key-values
+// -----------------------------------------------------------------------------------
 
 constexpr std::array kDecoderKvs{
     KvRule{".block_count", KvType::kU32, kBlocks},
@@ -178,7 +183,8 @@ constexpr std::array kOllamaKvs{
     KvRule{".shortconv.l_cache", KvType::kU32, kConvCache},
 };
 
-// ---- Tensors --------------------------------------------------------------------------------------
+// ---- Tensors
+// --------------------------------------------------------------------------------------
 
 constexpr std::array kLlamaCppEmbeddings{
     TensorRule{"embed_tokens.weight", "token_embd.weight", {kVocab, kHidden}},
@@ -202,7 +208,10 @@ constexpr std::array kAttention{
 };
 constexpr Extent kConvRows = Extent(3) * kHidden;
 constexpr std::array kConvolution{
-    TensorRule{"conv.conv.weight", "shortconv.conv.weight", {kHidden, 1, kConvCache}, {Squeeze{1}},
+    TensorRule{"conv.conv.weight",
+               "shortconv.conv.weight",
+               {kHidden, 1, kConvCache},
+               {Squeeze{1}},
                Store::kF32},
     TensorRule{"conv.in_proj.weight", "shortconv.in_proj.weight", {kConvRows, kHidden}},
     TensorRule{"conv.out_proj.weight", "shortconv.out_proj.weight", {kHidden, kHidden}},
@@ -217,12 +226,12 @@ constexpr std::array kFeedForward{
     TensorRule{"w3.weight", "ffn_up.weight", {kFfn, kHidden}},
 };
 constexpr std::array kExpertRules{
-    TensorRule{"experts.{xid}.w1.weight", "ffn_gate_exps.weight", {kExpertFfn, kHidden},
-               {StackExperts{}}},
-    TensorRule{"experts.{xid}.w2.weight", "ffn_down_exps.weight", {kHidden, kExpertFfn},
-               {StackExperts{}}},
-    TensorRule{"experts.{xid}.w3.weight", "ffn_up_exps.weight", {kExpertFfn, kHidden},
-               {StackExperts{}}},
+    TensorRule{
+        "experts.{xid}.w1.weight", "ffn_gate_exps.weight", {kExpertFfn, kHidden}, {StackExperts{}}},
+    TensorRule{
+        "experts.{xid}.w2.weight", "ffn_down_exps.weight", {kHidden, kExpertFfn}, {StackExperts{}}},
+    TensorRule{
+        "experts.{xid}.w3.weight", "ffn_up_exps.weight", {kExpertFfn, kHidden}, {StackExperts{}}},
     Norm("gate.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
     Optional(Norm("expert_bias", "exp_probs_b.bias", {kExperts})),  // absent: use_expert_bias false
 };
@@ -250,7 +259,8 @@ constexpr auto kLlamaCppGroups = Join(kLlamaCppHead, kSharedGroups, kDenseGroups
 constexpr auto kOllamaGroups = Join(kOllamaHead, kSharedGroups, kDenseGroups);
 constexpr auto kLlamaCppMoeGroups = Join(kLlamaCppHead, kSharedGroups, kMoeGroups);
 
-// ---- Files ----------------------------------------------------------------------------------------
+// ---- Files
+// ----------------------------------------------------------------------------------------
 
 constexpr std::array kFiles{
     FileSpec{

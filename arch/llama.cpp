@@ -34,10 +34,10 @@ constexpr auto kLlamaCppKvs =
 
 // Present with attention_bias and mlp_bias. llama.cpp permutes the biases with their rows.
 constexpr std::array kPermutedBiases{
-    Optional({"self_attn.q_proj.bias", "attn_q.bias", {kQueryRows}, {RopePairs{kHeads}},
-              Store::kF32}),
-    Optional({"self_attn.k_proj.bias", "attn_k.bias", {kKvRows}, {RopePairs{kKvHeads}},
-              Store::kF32}),
+    Optional(
+        {"self_attn.q_proj.bias", "attn_q.bias", {kQueryRows}, {RopePairs{kHeads}}, Store::kF32}),
+    Optional(
+        {"self_attn.k_proj.bias", "attn_k.bias", {kKvRows}, {RopePairs{kKvHeads}}, Store::kF32}),
 };
 constexpr std::array kBiases{
     Optional({"self_attn.v_proj.bias", "attn_v.bias", {kKvRows}, {}, Store::kF32}),
@@ -59,8 +59,7 @@ constexpr std::array kGroups{
 constexpr std::array kDropped{
     DroppedTensors{"model.layers.{bid}.", "self_attn.rotary_emb.inv_freq"},
 };
-constexpr std::array kLlamaCppGenerated{
-    GeneratedTensor{"rope_freqs.weight", RopeFactorsLlamaCpp}};
+constexpr std::array kLlamaCppGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsLlamaCpp}};
 constexpr std::array kOllamaGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsOllama}};
 
 constexpr std::array kFiles{

@@ -15,7 +15,8 @@ constexpr std::array<std::string_view, 1> kTextNames{"Llama4ForCausalLM"};
 // llama.cpp's loader applies QK normalisation to every Llama 4 but the one with this many experts.
 constexpr std::uint64_t kExpertsWithoutQkNorm = 128;
 
-// ---- Derived values -------------------------------------------------------------------------------
+// ---- Derived values
+// -------------------------------------------------------------------------------
 
 // The transformers default; hidden_size / heads is not used even where it differs.
 constexpr double kDefaultHeadDim = 128;
@@ -35,14 +36,16 @@ HpValue VisionPositions(const HParams& hparams) {
   return side * side + 1;
 }
 
-// ---- Block tests ----------------------------------------------------------------------------------
+// ---- Block tests
+// ----------------------------------------------------------------------------------
 
 bool IsMoe(const HParams& hparams, std::uint64_t block) {
   return (block + 1) % hparams.Count(kMoeStep) == 0;
 }
 bool IsDense(const HParams& hparams, std::uint64_t block) { return !IsMoe(hparams, block); }
 
-// ---- Findings -------------------------------------------------------------------------------------
+// ---- Findings
+// -------------------------------------------------------------------------------------
 
 std::optional<Finding> MoeLayersFollowTheStep(const HParams& hparams) {
   if (!hparams.Has(kMoeLayers)) return std::nullopt;
@@ -74,26 +77,26 @@ std::optional<Finding> PixelShuffleIsAFraction(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "pixel_shuffle_ratio is not between 0 and 1"};
 }
 
-// ---- Hyperparameters ------------------------------------------------------------------------------
+// ---- Hyperparameters
+// ------------------------------------------------------------------------------
 
-constexpr auto kTextHParams =
-    Join(kDecoderHParams, kRopeHParams,
-         std::array{
-             Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
-             Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
-             Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
-             Default(Flag(kTied, {"tie_word_embeddings"}), 0),
-             Default(Count(kHeadDim, {"head_dim"}), kDefaultHeadDim),
-             Count(kExpertFfn, {"intermediate_size"}),
-             Default(Count(kFfn, {"intermediate_size_mlp"}), 16384),
-             Count(kExperts, {"num_local_experts"}),
-             Default(Count(kUsedExperts, {"num_experts_per_tok"}), 1),
-             Default(Count(kMoeStep, {"interleave_moe_layer_step"}), 1),
-             List(kMoeLayers, HpKind::kIntegers, {"moe_layers"}),
-             List(kLayerTypes, HpKind::kTexts, {"layer_types"}),
-             Default(Flag(kUseQkNorm, {"use_qk_norm"}), 1),
-             Default(CountOrZero(kChunk, {"attention_chunk_size"}), 8192),
-         });
+constexpr auto kTextHParams = Join(kDecoderHParams, kRopeHParams,
+                                   std::array{
+                                       Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
+                                       Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
+                                       Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
+                                       Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+                                       Default(Count(kHeadDim, {"head_dim"}), kDefaultHeadDim),
+                                       Count(kExpertFfn, {"intermediate_size"}),
+                                       Default(Count(kFfn, {"intermediate_size_mlp"}), 16384),
+                                       Count(kExperts, {"num_local_experts"}),
+                                       Default(Count(kUsedExperts, {"num_experts_per_tok"}), 1),
+                                       Default(Count(kMoeStep, {"interleave_moe_layer_step"}), 1),
+                                       List(kMoeLayers, HpKind::kIntegers, {"moe_layers"}),
+                                       List(kLayerTypes, HpKind::kTexts, {"layer_types"}),
+                                       Default(Flag(kUseQkNorm, {"use_qk_norm"}), 1),
+                                       Default(CountOrZero(kChunk, {"attention_chunk_size"}), 8192),
+                                   });
 constexpr auto kHParams = Join(
     kTextHParams,
     std::array{
@@ -123,27 +126,27 @@ constexpr auto kFindings =
 constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, QkNormIsHonoured};
 constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
 
-// ---- Key-values -----------------------------------------------------------------------------------
+// ---- Key-values
+// -----------------------------------------------------------------------------------
 
 constexpr auto kOllamaKvs =
-    Join(kOllamaLlamaKvs,
-         std::array{
-             KvRule{".expert_feed_forward_length", KvType::kU32, kExpertFfn},
-             KvRule{".expert_count", KvType::kU32, kExperts},
-             KvRule{".expert_used_count", KvType::kU32, kUsedExperts},
-             KvRule{".interleave_moe_layer_step", KvType::kU32, kMoeStep},
-             KvRule{".use_qk_norm", KvType::kBool, kUseQkNorm},
-             KvRule{".attention.chunk_size", KvType::kU32, kChunk},
-             KvRule{".vision.block_count", KvType::kU32, kVisionBlocks},
-             KvRule{".vision.embedding_length", KvType::kU32, kVisionHidden},
-             KvRule{".vision.feed_forward_length", KvType::kU32, kVisionFfn},
-             KvRule{".vision.attention.head_count", KvType::kU32, kVisionHeads},
-             KvRule{".vision.image_size", KvType::kU32, kVisionImage},
-             KvRule{".vision.patch_size", KvType::kU32, kVisionPatch},
-             KvRule{".vision.rope.freq_base", KvType::kF32, kVisionTheta},
-             KvRule{".vision.layer_norm_epsilon", KvType::kF32, kVisionEps},
-             KvRule{".vision.pixel_shuffle_ratio", KvType::kF32, kPixelShuffle},
-         });
+    Join(kOllamaLlamaKvs, std::array{
+                              KvRule{".expert_feed_forward_length", KvType::kU32, kExpertFfn},
+                              KvRule{".expert_count", KvType::kU32, kExperts},
+                              KvRule{".expert_used_count", KvType::kU32, kUsedExperts},
+                              KvRule{".interleave_moe_layer_step", KvType::kU32, kMoeStep},
+                              KvRule{".use_qk_norm", KvType::kBool, kUseQkNorm},
+                              KvRule{".attention.chunk_size", KvType::kU32, kChunk},
+                              KvRule{".vision.block_count", KvType::kU32, kVisionBlocks},
+                              KvRule{".vision.embedding_length", KvType::kU32, kVisionHidden},
+                              KvRule{".vision.feed_forward_length", KvType::kU32, kVisionFfn},
+                              KvRule{".vision.attention.head_count", KvType::kU32, kVisionHeads},
+                              KvRule{".vision.image_size", KvType::kU32, kVisionImage},
+                              KvRule{".vision.patch_size", KvType::kU32, kVisionPatch},
+                              KvRule{".vision.rope.freq_base", KvType::kF32, kVisionTheta},
+                              KvRule{".vision.layer_norm_epsilon", KvType::kF32, kVisionEps},
+                              KvRule{".vision.pixel_shuffle_ratio", KvType::kF32, kPixelShuffle},
+                          });
 
 constexpr auto kLlamaCppKvs =
     Join(kLlamaCppDecoderKvs, kLlamaCppRopeKvs,
@@ -179,16 +182,20 @@ constexpr auto kProjectorKvs =
              KvRule{"clip.use_gelu", KvType::kBool, true},
          });
 
-// ---- Tensors of the text model --------------------------------------------------------------------
+// ---- Tensors of the text model
+// --------------------------------------------------------------------
 
 constexpr auto kBlockRules = Join(kBlockNormRules, kAttentionRules);
 
 constexpr std::array kMoeRules{
-    TensorRule{"experts.down_proj", "ffn_down_exps.weight", {kExperts, kExpertFfn, kHidden},
-               {Swap{1, 2}}},
-    Shared({"experts.gate_up_proj", "ffn_gate_exps.weight",
-            {kExperts, kHidden, Extent(2) * kExpertFfn}, {Take{2, 0, kExpertFfn}, Swap{1, 2}}}),
-    Shared({"experts.gate_up_proj", "ffn_up_exps.weight",
+    TensorRule{
+        "experts.down_proj", "ffn_down_exps.weight", {kExperts, kExpertFfn, kHidden}, {Swap{1, 2}}},
+    Shared({"experts.gate_up_proj",
+            "ffn_gate_exps.weight",
+            {kExperts, kHidden, Extent(2) * kExpertFfn},
+            {Take{2, 0, kExpertFfn}, Swap{1, 2}}}),
+    Shared({"experts.gate_up_proj",
+            "ffn_up_exps.weight",
             {kExperts, kHidden, Extent(2) * kExpertFfn},
             {Take{2, kExpertFfn, kExpertFfn}, Swap{1, 2}}}),
     Norm("router.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
@@ -203,10 +210,10 @@ constexpr TensorGroup InBlocks(std::span<const TensorRule> rules) {
                "blk.{bid}.", rules, kBlocks);
 }
 constexpr TensorGroup InFfn(std::span<const TensorRule> rules, BlockTest where) {
-  return Group({"language_model.model.layers.{bid}.feed_forward.",
-                "model.language_model.layers.{bid}.feed_forward.",
-                "model.layers.{bid}.feed_forward."},
-               "blk.{bid}.", rules, kBlocks, where);
+  return Group(
+      {"language_model.model.layers.{bid}.feed_forward.",
+       "model.language_model.layers.{bid}.feed_forward.", "model.layers.{bid}.feed_forward."},
+      "blk.{bid}.", rules, kBlocks, where);
 }
 
 constexpr std::array kTextGroups{
@@ -218,7 +225,8 @@ constexpr std::array kTextGroups{
     InFfn(kMoeRules, IsMoe),
 };
 
-// ---- Tensors of the vision tower ------------------------------------------------------------------
+// ---- Tensors of the vision tower
+// ------------------------------------------------------------------
 
 constexpr Extent kPatchValues = Extent(kVisionChannels) * (kVisionPatch * kVisionPatch);
 
@@ -287,8 +295,11 @@ constexpr std::array kClipBlock{
 constexpr std::array kClip{
     Norm("class_embedding", "v.class_embd", {kVisionHidden}),
     Norm("positional_embedding_vlm", "v.position_embd.weight", {kVisionPositions, kVisionHidden}),
-    TensorRule{"patch_embedding.linear.weight", "v.patch_embd.weight",
-               {kVisionHidden, kPatchValues}, {}, Store::kF32UnlessF16},
+    TensorRule{"patch_embedding.linear.weight",
+               "v.patch_embd.weight",
+               {kVisionHidden, kPatchValues},
+               {},
+               Store::kF32UnlessF16},
     Norm("layernorm_pre.weight", "v.pre_ln.weight", {kVisionHidden}),
     Norm("layernorm_pre.bias", "v.pre_ln.bias", {kVisionHidden}),
     Norm("layernorm_post.weight", "v.post_ln.weight", {kVisionHidden}),
@@ -323,10 +334,10 @@ constexpr std::array kProjectorGroups{
     InProjector(kClipProjector),
 };
 
-// ---- Files ----------------------------------------------------------------------------------------
+// ---- Files
+// ----------------------------------------------------------------------------------------
 
-constexpr std::array kLlamaCppGenerated{
-    GeneratedTensor{"rope_freqs.weight", RopeFactorsLlamaCpp}};
+constexpr std::array kLlamaCppGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsLlamaCpp}};
 constexpr std::array kOllamaGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsOllama}};
 
 constexpr FileSpec LlamaCppText(std::span<const std::string_view> names) {

@@ -14,7 +14,8 @@ constexpr std::array<std::string_view, 1> kNames{"MllamaForConditionalGeneration
 
 constexpr std::uint64_t kMostTiles = 4096;
 
-// ---- Derived values -------------------------------------------------------------------------------
+// ---- Derived values
+// -------------------------------------------------------------------------------
 
 HpValue VisionPositions(const HParams& hparams) {
   const std::uint64_t side = hparams.Count(kVisionImage) / hparams.Count(kVisionPatch);
@@ -34,7 +35,8 @@ HpValue VisionOutput(const HParams& hparams) {
 }
 HpValue NoBlocks(const HParams&) { return std::vector<std::int64_t>(); }
 
-// ---- Block tests ----------------------------------------------------------------------------------
+// ---- Block tests
+// ----------------------------------------------------------------------------------
 
 bool IsCross(const HParams& hparams, std::uint64_t block) {
   const auto& layers = hparams.Integers(kCrossLayers);
@@ -42,14 +44,14 @@ bool IsCross(const HParams& hparams, std::uint64_t block) {
 }
 bool IsSelf(const HParams& hparams, std::uint64_t block) { return !IsCross(hparams, block); }
 
-// ---- Findings -------------------------------------------------------------------------------------
+// ---- Findings
+// -------------------------------------------------------------------------------------
 
 std::optional<Finding> CrossLayersExist(const HParams& hparams) {
   for (const std::int64_t layer : hparams.Integers(kCrossLayers)) {
     if (layer < 0 || static_cast<std::uint64_t>(layer) >= hparams.Count(kBlocks)) {
-      return Finding{FindingKind::kInvalid,
-                     "cross_attention_layers names layer " + std::to_string(layer) +
-                         ", which does not exist"};
+      return Finding{FindingKind::kInvalid, "cross_attention_layers names layer " +
+                                                std::to_string(layer) + ", which does not exist"};
     }
   }
   return std::nullopt;
@@ -59,32 +61,32 @@ std::optional<Finding> TilesAreFew(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "max_num_tiles is absurdly large"};
 }
 
-// ---- Tables ---------------------------------------------------------------------------------------
+// ---- Tables
+// ---------------------------------------------------------------------------------------
 
-constexpr auto kHParams =
-    Join(kDecoderHParams, kRopeHParams,
-         std::array{
-             Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
-             Count(kFfn, {"intermediate_size"}),
-             Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
-             Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
-             Optional(Count(kHeadDim, {"head_dim"})),
-             Default(Flag(kTied, {"tie_word_embeddings"}), 0),
-             List(kCrossLayers, HpKind::kIntegers, {"cross_attention_layers"}),
-             Count(kVisionBlocks, {"num_hidden_layers"}, Section::kVision),
-             Count(kVisionGlobalBlocks, {"num_global_layers"}, Section::kVision),
-             Count(kVisionHidden, {"hidden_size"}, Section::kVision),
-             Count(kVisionFfn, {"intermediate_size"}, Section::kVision),
-             Count(kVisionHeads, {"attention_heads", "num_attention_heads"}, Section::kVision),
-             Count(kVisionImage, {"image_size"}, Section::kVision),
-             Count(kVisionPatch, {"patch_size"}, Section::kVision),
-             Count(kVisionTiles, {"max_num_tiles"}, Section::kVision),
-             Default(Count(kVisionChannels, {"num_channels"}, Section::kVision), 3),
-             Default(Real(kVisionEps, {"norm_eps"}, Section::kVision), 1e-5),
-             Optional(Count(kVisionOutput, {"vision_output_dim"}, Section::kVision)),
-             List(kVisionTaps, HpKind::kIntegers, {"intermediate_layers_indices"},
-                  Section::kVision),
-         });
+constexpr auto kHParams = Join(
+    kDecoderHParams, kRopeHParams,
+    std::array{
+        Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
+        Count(kFfn, {"intermediate_size"}),
+        Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
+        Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
+        Optional(Count(kHeadDim, {"head_dim"})),
+        Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+        List(kCrossLayers, HpKind::kIntegers, {"cross_attention_layers"}),
+        Count(kVisionBlocks, {"num_hidden_layers"}, Section::kVision),
+        Count(kVisionGlobalBlocks, {"num_global_layers"}, Section::kVision),
+        Count(kVisionHidden, {"hidden_size"}, Section::kVision),
+        Count(kVisionFfn, {"intermediate_size"}, Section::kVision),
+        Count(kVisionHeads, {"attention_heads", "num_attention_heads"}, Section::kVision),
+        Count(kVisionImage, {"image_size"}, Section::kVision),
+        Count(kVisionPatch, {"patch_size"}, Section::kVision),
+        Count(kVisionTiles, {"max_num_tiles"}, Section::kVision),
+        Default(Count(kVisionChannels, {"num_channels"}, Section::kVision), 3),
+        Default(Real(kVisionEps, {"norm_eps"}, Section::kVision), 1e-5),
+        Optional(Count(kVisionOutput, {"vision_output_dim"}, Section::kVision)),
+        List(kVisionTaps, HpKind::kIntegers, {"intermediate_layers_indices"}, Section::kVision),
+    });
 constexpr auto kDerived = Join(kDecoderDerived, std::array{
                                                     DerivedRule{kHeadDim, HiddenPerHead},
                                                     DerivedRule{kCrossLayers, NoBlocks},
@@ -113,16 +115,21 @@ constexpr auto kKvs =
              KvRule{".vision.num_channels", KvType::kU32, kVisionChannels},
          });
 
-// ---- Tensors of the text model --------------------------------------------------------------------
+// ---- Tensors of the text model
+// --------------------------------------------------------------------
 
 constexpr std::array kEmbeddings{
     TensorRule{"embed_tokens.weight", "token_embd.weight", {Extent(kVocab) + Extent(8), kHidden}},
     Norm("norm.weight", "output_norm.weight", {kHidden}),
 };
 constexpr std::array kCrossAttention{
-    TensorRule{"cross_attn.q_proj.weight", "cross_attn_q_proj.weight", {kQueryRows, kHidden},
+    TensorRule{"cross_attn.q_proj.weight",
+               "cross_attn_q_proj.weight",
+               {kQueryRows, kHidden},
                {RopePairs{kHeads}}},
-    TensorRule{"cross_attn.k_proj.weight", "cross_attn_k_proj.weight", {kKvRows, kHidden},
+    TensorRule{"cross_attn.k_proj.weight",
+               "cross_attn_k_proj.weight",
+               {kKvRows, kHidden},
                {RopePairs{kKvHeads}}},
     TensorRule{"cross_attn.v_proj.weight", "cross_attn_v_proj.weight", {kKvRows, kHidden}},
     TensorRule{"cross_attn.o_proj.weight", "cross_attn_o_proj.weight", {kHidden, kQueryRows}},
@@ -145,7 +152,8 @@ constexpr TensorGroup InFfn(std::span<const TensorRule> rules) {
                "blk.{bid}.", rules, kBlocks);
 }
 
-// ---- Tensors of the vision encoder ----------------------------------------------------------------
+// ---- Tensors of the vision encoder
+// ----------------------------------------------------------------
 
 constexpr TensorRule F16(std::string_view source, std::string_view target, Shape shape,
                          Views views = {}) {
@@ -186,8 +194,7 @@ constexpr std::array kVision{
         {kVisionPositions, kVisionHidden}),
     Norm("gated_positional_embedding.tile_embedding.weight", "tile_position_embd.weight",
          {kVisionAspects, kPositionValues}),
-    Shared(Gate("gated_positional_embedding.gate", "position_embd.gate",
-                Pointwise::kOneMinusTanh)),
+    Shared(Gate("gated_positional_embedding.gate", "position_embd.gate", Pointwise::kOneMinusTanh)),
     Shared(Gate("gated_positional_embedding.gate", "tile_position_embd.gate")),
     Norm("pre_tile_positional_embedding.embedding.weight", "pre_tile_position_embd.weight",
          {kVisionAspects, kTileValues}),
@@ -214,9 +221,9 @@ constexpr std::array kGroups{
     InBlocks(kCrossAttention, IsCross),
     InFfn(kGatedFfnRules),
     Group({"vision_model.", "model.vision_model."}, "v.", kVision),
-    Group({"vision_model.transformer.layers.{bid}.",
-           "model.vision_model.transformer.layers.{bid}."},
-          "v.blk.{bid}.", kVisionBlock, kVisionBlocks),
+    Group(
+        {"vision_model.transformer.layers.{bid}.", "model.vision_model.transformer.layers.{bid}."},
+        "v.blk.{bid}.", kVisionBlock, kVisionBlocks),
     Group({"vision_model.global_transformer.layers.{bid}.",
            "model.vision_model.global_transformer.layers.{bid}."},
           "v.global.blk.{bid}.", kGlobalBlock, kVisionGlobalBlocks),

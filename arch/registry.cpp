@@ -6,7 +6,7 @@
 namespace sluice::arch {
 namespace {
 
-constexpr std::array<const Family*, 7> kFamilies{&kGlm4MoeLite, &kLlama4, &kLlama4Text, &kMllama,
+constexpr std::array<const Family*, 7> kFamilies{&kGlm4MoeLite, &kLlama4,  &kLlama4Text, &kMllama,
                                                  &kLfm2,        &kLfm2Moe, &kLlama};
 
 struct Refusal {

@@ -23,7 +23,16 @@ namespace sluice::arch {
 
 // ---- Hyperparameters ----------------------------------------------------------------------------
 
-enum class HpKind : std::uint8_t { kCount, kCountOrZero, kReal, kFlag, kText, kIntegers, kReals, kTexts };
+enum class HpKind : std::uint8_t {
+  kCount,
+  kCountOrZero,
+  kReal,
+  kFlag,
+  kText,
+  kIntegers,
+  kReals,
+  kTexts
+};
 
 // Where a hyperparameter is looked up: the whole config, or one of its parts. A part that a
 // checkpoint lacks (text-only models have no text_config) is the whole config.
@@ -67,11 +76,11 @@ enum class KvType : std::uint8_t { kU32, kF32, kBool, kString, kU32Array, kI32Ar
 
 // When a key is written. A value that is absent is never written.
 enum class When : std::uint8_t {
-  kPresent,  // always, if there is a value
-  kRequired, // always; a checkpoint without the value cannot be converted
-  kGiven,    // only if config.json states it
-  kNonZero,  // not for 0
-  kTrue,     // not for false
+  kPresent,   // always, if there is a value
+  kRequired,  // always; a checkpoint without the value cannot be converted
+  kGiven,     // only if config.json states it
+  kNonZero,   // not for 0
+  kTrue,      // not for false
 };
 
 // The type of most tensors of the file: filled in when all tensors are known.
@@ -148,7 +157,8 @@ using BlockTest = bool (*)(const HParams&, std::uint64_t block);
 struct TensorGroup {
   static constexpr std::size_t kMaxPrefixes = 3;
 
-  std::array<std::string_view, kMaxPrefixes> source_prefixes{};  // alternatives, the first preferred
+  std::array<std::string_view, kMaxPrefixes>
+      source_prefixes{};  // alternatives, the first preferred
   std::size_t num_prefixes = 0;
   std::string_view target_prefix;
   std::span<const TensorRule> rules;
@@ -164,7 +174,7 @@ struct DroppedTensors {
   std::string_view source_prefix;  // {bid} matches a decimal number
   std::string_view name;           // under the prefix; empty: every name
   BlockTest where = nullptr;
-  std::string_view why{};          // said in the summary when something was dropped; may be empty
+  std::string_view why{};  // said in the summary when something was dropped; may be empty
 };
 
 // A tensor that no source holds.

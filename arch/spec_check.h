@@ -13,15 +13,15 @@ namespace sluice::arch {
 enum class Defect : std::uint8_t {
   kNone,
   kDuplicateHParam,
-  kUnboundHParam,      // a shape, view or key-value names a hyperparameter that nothing binds
+  kUnboundHParam,  // a shape, view or key-value names a hyperparameter that nothing binds
   kDuplicateKey,
-  kBlockIndexMismatch, // {bid} in only one of the prefixes, or without a block count
-  kExpertNotStacked,   // {xid} without StackExperts, or the other way round
-  kUnknownTarget,      // arch/targets.h has no such name
-  kTargetShape,        // the views do not lead to the shape that arch/targets.h states
-  kDuplicateTarget,    // two rules for one target that are not neighbours
-  kDuplicateSource,    // two targets from one source without shares_source
-  kPartsDoNotTile,     // Takes of one source that leave a gap or overlap
+  kBlockIndexMismatch,  // {bid} in only one of the prefixes, or without a block count
+  kExpertNotStacked,    // {xid} without StackExperts, or the other way round
+  kUnknownTarget,       // arch/targets.h has no such name
+  kTargetShape,         // the views do not lead to the shape that arch/targets.h states
+  kDuplicateTarget,     // two rules for one target that are not neighbours
+  kDuplicateSource,     // two targets from one source without shares_source
+  kPartsDoNotTile,      // Takes of one source that leave a gap or overlap
 };
 
 namespace check {

@@ -75,12 +75,14 @@ CLI::Validator ByteSize() {
 }
 
 void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
-  command.add_option("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors")
+  command
+      .add_option("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors")
       ->required();
   command
-      .add_option("--dialect", flags.dialect,
-                  "Key and tensor layout: llama.cpp or ollama; default llama.cpp where it loads the "
-                  "family, else ollama")
+      .add_option(
+          "--dialect", flags.dialect,
+          "Key and tensor layout: llama.cpp or ollama; default llama.cpp where it loads the "
+          "family, else ollama")
       ->check(CLI::IsMember({"llama.cpp", "ollama"}));
   command
       .add_option("--outtype", flags.outtype,
@@ -97,9 +99,10 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
   command.add_option("--model-name", flags.model_name,
                      "general.name; default: from README.md, config.json or the folder's name");
   command
-      .add_option("--set", flags.set,
-                  "KEY=TYPE:VALUE: sets a key-value (u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str); "
-                  "repeatable")
+      .add_option(
+          "--set", flags.set,
+          "KEY=TYPE:VALUE: sets a key-value (u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str); "
+          "repeatable")
       ->expected(1)
       ->take_all();
 }

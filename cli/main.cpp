@@ -12,7 +12,7 @@ namespace {
 
 // A checkpoint may have more shards than the default limit on open files.
 void RaiseFileLimit() {
-  struct rlimit limit{};
+  struct rlimit limit {};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);

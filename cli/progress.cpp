@@ -19,7 +19,7 @@ constexpr int kBarCells = 24;
 
 std::size_t TerminalColumns() {
   constexpr std::size_t kFallback = 80;
-  struct winsize size{};
+  struct winsize size {};
   if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kFallback;
   return size.ws_col;
 }
@@ -39,7 +39,8 @@ std::string Line(const Progress& progress, double seconds) {
   const int filled = static_cast<int>(share * kBarCells);
   return fmt::format("[{:#<{}}{:.<{}}] {:3.0f} %  {} of {}  {}/s  ETA {}  {}", "", filled, "",
                      kBarCells - filled, 100 * share, HumanBytes(progress.bytes_done),
-                     HumanBytes(progress.bytes_total), HumanBytes(static_cast<std::uint64_t>(speed)),
+                     HumanBytes(progress.bytes_total),
+                     HumanBytes(static_cast<std::uint64_t>(speed)),
                      speed > 0 ? Duration(left / speed) : "-:--", progress.tensor);
 }
 

@@ -21,8 +21,8 @@ class Buffer {
       constexpr std::size_t kAlignment = 64;
       memory_.reset();
       capacity_ = 0;
-      memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment,
-                                                               RoundUp(size, kAlignment))));
+      memory_.reset(
+          static_cast<std::byte*>(std::aligned_alloc(kAlignment, RoundUp(size, kAlignment))));
       if (!memory_) throw std::bad_alloc();
       capacity_ = size;
     }

@@ -13,11 +13,11 @@ struct DtypeInfo {
 
 // Indexed by Dtype.
 constexpr std::array kInfo{
-    DtypeInfo{"BOOL", 1, false},   DtypeInfo{"U8", 1, false},      DtypeInfo{"I8", 1, false},
-    DtypeInfo{"F8_E5M2", 1, true}, DtypeInfo{"F8_E4M3", 1, true},  DtypeInfo{"F8_E8M0", 1, false},
-    DtypeInfo{"I16", 2, false},    DtypeInfo{"U16", 2, false},     DtypeInfo{"F16", 2, true},
-    DtypeInfo{"BF16", 2, true},    DtypeInfo{"I32", 4, false},     DtypeInfo{"U32", 4, false},
-    DtypeInfo{"F32", 4, true},     DtypeInfo{"F64", 8, true},      DtypeInfo{"I64", 8, false},
+    DtypeInfo{"BOOL", 1, false},   DtypeInfo{"U8", 1, false},     DtypeInfo{"I8", 1, false},
+    DtypeInfo{"F8_E5M2", 1, true}, DtypeInfo{"F8_E4M3", 1, true}, DtypeInfo{"F8_E8M0", 1, false},
+    DtypeInfo{"I16", 2, false},    DtypeInfo{"U16", 2, false},    DtypeInfo{"F16", 2, true},
+    DtypeInfo{"BF16", 2, true},    DtypeInfo{"I32", 4, false},    DtypeInfo{"U32", 4, false},
+    DtypeInfo{"F32", 4, true},     DtypeInfo{"F64", 8, true},     DtypeInfo{"I64", 8, false},
     DtypeInfo{"U64", 8, false},
 };
 

@@ -24,12 +24,12 @@ enum class ErrorCode : std::uint8_t {
 
 struct Error {
   ErrorCode code = ErrorCode::kBug;
-  std::string what;      // one phrase, lower case, without a full stop
-  std::string file;      // path of the file at fault, if any
-  std::string tensor;    // name of the tensor at fault, if any
-  std::string expected;  // what would have been accepted
-  std::string actual;    // what was found instead
-  std::string advice;    // the next step for the user, at most one line
+  std::string what;                     // one phrase, lower case, without a full stop
+  std::string file;                     // path of the file at fault, if any
+  std::string tensor;                   // name of the tensor at fault, if any
+  std::string expected;                 // what would have been accepted
+  std::string actual;                   // what was found instead
+  std::string advice;                   // the next step for the user, at most one line
   std::optional<std::uint64_t> offset;  // bytes from the start of `file`
   std::vector<Error> more;              // further problems found in the same pass
 

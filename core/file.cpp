@@ -64,7 +64,7 @@ Result<File> File::Open(const std::string& path, int flags) {
 Result<File> File::OpenForReading(const std::string& path) {
   // O_NONBLOCK: opening a named pipe must report "not a regular file", not wait for a writer.
   SLUICE_ASSIGN(File file, Open(path, O_RDONLY | O_NONBLOCK));
-  struct stat info{};
+  struct stat info {};
   if (::fstat(file.descriptor_, &info) != 0) return ErrnoError("cannot stat", path, errno);
   if (!S_ISREG(info.st_mode)) {
     return MakeError(ErrorCode::kIo, "not a regular file").In(path);
@@ -80,7 +80,7 @@ File File::Borrow(int descriptor, std::string name) {
 }
 
 Result<std::uint64_t> File::Size() const {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(descriptor_, &info) != 0) return ErrnoError("cannot stat", path_, errno);
   return static_cast<std::uint64_t>(info.st_size);
 }

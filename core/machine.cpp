@@ -67,7 +67,7 @@ int AllowedCores() {
 }
 
 std::optional<std::uint64_t> FreeDiskBytes(const std::string& path) {
-  struct statvfs info{};
+  struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) return std::nullopt;
   return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }
@@ -91,7 +91,7 @@ bool IsNetworkFileSystem(const std::string& path) {
   constexpr std::array<std::uint32_t, 9> kNetworkMagics{
       NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, SMB2_SUPER_MAGIC, CIFS_SUPER_MAGIC, CEPH_SUPER_MAGIC,
       V9FS_MAGIC,      AFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, 0x0BD00BD0 /* Lustre */};
-  struct statfs info{};
+  struct statfs info {};
   if (::statfs(path.c_str(), &info) != 0) return false;
   const auto magic = static_cast<std::uint32_t>(info.f_type);
   return std::find(kNetworkMagics.begin(), kNetworkMagics.end(), magic) != kNetworkMagics.end();

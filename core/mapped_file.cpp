@@ -129,8 +129,8 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   SLUICE_ASSIGN(mapping->size, mapping->file.Size());
   if (mapping->size == 0) return MappedFile(std::move(mapping));
   InstallHandlerOnce();
-  void* const address = ::mmap(nullptr, mapping->size, PROT_READ, MAP_SHARED,
-                               mapping->file.descriptor(), 0);
+  void* const address =
+      ::mmap(nullptr, mapping->size, PROT_READ, MAP_SHARED, mapping->file.descriptor(), 0);
   if (address == MAP_FAILED) return ErrnoError("cannot map", path, errno);
   mapping->begin = static_cast<const std::byte*>(address);
   mapping->slot = ClaimSlot(address, mapping->size);

@@ -1,4 +1,5 @@
-// Result<T>: a value or an Error, with the names of C++23's std::expected (GCC 12 has none in C++20).
+// Result<T>: a value or an Error, with the names of C++23's std::expected (GCC 12 has none in
+// C++20).
 #pragma once
 
 #include <type_traits>
@@ -45,17 +46,17 @@ inline Status Ok() { return Unit{}; }
 #define SLUICE_CONCAT(a, b) SLUICE_CONCAT_INNER(a, b)
 
 // Returns the Error of `expr` to the caller, or goes on.
-#define SLUICE_TRY(expr)                                                            \
-  do {                                                                              \
-    if (auto sluice_status = (expr); !sluice_status) {                              \
-      return std::move(sluice_status).error();                                      \
-    }                                                                               \
+#define SLUICE_TRY(expr)                               \
+  do {                                                 \
+    if (auto sluice_status = (expr); !sluice_status) { \
+      return std::move(sluice_status).error();         \
+    }                                                  \
   } while (false)
 
 // Declares or assigns `target` from the value of `expr`, or returns its Error to the caller.
 #define SLUICE_ASSIGN(target, expr) \
   SLUICE_ASSIGN_INNER(SLUICE_CONCAT(sluice_result_, __LINE__), target, expr)
-#define SLUICE_ASSIGN_INNER(result, target, expr)      \
-  auto result = (expr);                                \
-  if (!result) return std::move(result).error();       \
+#define SLUICE_ASSIGN_INNER(result, target, expr) \
+  auto result = (expr);                           \
+  if (!result) return std::move(result).error();  \
   target = *std::move(result)

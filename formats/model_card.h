@@ -21,7 +21,7 @@ struct ModelCard {
   std::string license_link;
   std::vector<std::string> base_models;  // ids like "org/model", or URLs
   std::vector<std::string> datasets;
-  std::vector<std::string> tags;         // the pipeline tag last
+  std::vector<std::string> tags;  // the pipeline tag last
   std::vector<std::string> languages;
 };
 

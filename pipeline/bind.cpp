@@ -83,9 +83,8 @@ class GroupBinder {
 
   // Whether any source of the group exists in this block.
   [[nodiscard]] bool HasAny() const {
-    return std::any_of(group_.rules.begin(), group_.rules.end(), [&](const TensorRule& rule) {
-      return Exists(rule, source_prefix_);
-    });
+    return std::any_of(group_.rules.begin(), group_.rules.end(),
+                       [&](const TensorRule& rule) { return Exists(rule, source_prefix_); });
   }
 
   std::vector<BoundTensor> Bind() {
@@ -106,8 +105,8 @@ class GroupBinder {
     if (Stacks(rule)) {
       const std::size_t at = candidate.name.find(kExpertToken);
       const std::string_view name = candidate.name;
-      candidate.experts = binder_.index_.FindExperts(name.substr(0, at),
-                                                     name.substr(at + kExpertToken.size()));
+      candidate.experts =
+          binder_.index_.FindExperts(name.substr(0, at), name.substr(at + kExpertToken.size()));
     } else if (const auto position = binder_.index_.Find(candidate.name)) {
       candidate.experts.emplace_back(0, *position);
     }
@@ -225,9 +224,8 @@ class GroupBinder {
 
   void ReportGap(const Candidate& candidate, std::uint64_t begin, std::uint64_t end) {
     Report(MakeError(ErrorCode::kMissing,
-                     end - begin == 1
-                         ? fmt::format("expert {} is missing", begin)
-                         : fmt::format("experts {} to {} are missing", begin, end - 1))
+                     end - begin == 1 ? fmt::format("expert {} is missing", begin)
+                                      : fmt::format("experts {} to {} are missing", begin, end - 1))
                .At(candidate.name)
                .Expected(fmt::format("experts 0 to {}", binder_.hparams_.Count(Hp::kExperts) - 1)));
   }
@@ -368,10 +366,10 @@ bool TensorBinder::BlockCountsAreSane(const FileSpec& file) {
   for (const TensorGroup& group : file.groups) {
     const BlockRange blocks = BlocksOf(group, hparams_);
     if (blocks.end - blocks.begin <= index_.size()) continue;
-    problems_.push_back(MakeError(ErrorCode::kMismatch, "config.json counts too many layers")
-                            .Expected(fmt::format("at most one for each of {} tensors",
-                                                  index_.size()))
-                            .Actual(fmt::format("{}", blocks.end - blocks.begin)));
+    problems_.push_back(
+        MakeError(ErrorCode::kMismatch, "config.json counts too many layers")
+            .Expected(fmt::format("at most one for each of {} tensors", index_.size()))
+            .Actual(fmt::format("{}", blocks.end - blocks.begin)));
     return false;
   }
   return true;
@@ -456,8 +454,8 @@ std::string DescribeViews(const TensorRule& rule, const arch::HParams& hparams) 
     } else if (const auto* squeeze = std::get_if<arch::Squeeze>(&view)) {
       words.push_back(fmt::format("squeeze axis {}", squeeze->axis));
     } else if (const auto* pairs = std::get_if<arch::RopePairs>(&view)) {
-      words.push_back(fmt::format("interleave rotary halves of {} heads",
-                                  hparams.Count(pairs->heads)));
+      words.push_back(
+          fmt::format("interleave rotary halves of {} heads", hparams.Count(pairs->heads)));
     } else if (std::holds_alternative<arch::StackExperts>(view)) {
       words.push_back(fmt::format("stack {} experts", hparams.Count(Hp::kExperts)));
     }

@@ -1,5 +1,5 @@
-// Chat templates: tokenizer_config.json, chat_template.jinja, chat_template.json, or a file that the
-// user names.
+// Chat templates: tokenizer_config.json, chat_template.jinja, chat_template.json, or a file that
+// the user names.
 #include <fmt/format.h>
 
 #include <algorithm>

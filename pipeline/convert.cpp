@@ -23,7 +23,7 @@ constexpr std::string_view kStandardOutput = "-";
 
 // A file that can be replaced by renaming; pipes and devices cannot.
 bool IsRegularOutput(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   return path != kStandardOutput && (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode));
 }
 
@@ -35,9 +35,9 @@ Status CheckOutput(const std::string& path, const Plan& plan) {
         .Expected("the name of the GGUF file");
   }
   // Weights, wherever they lie, and the other files of the checkpoint folder.
-  bool is_source = std::any_of(
-      plan.shards.begin(), plan.shards.end(),
-      [&](const ShardFile& shard) { return fs::equivalent(path, shard.path, error); });
+  bool is_source = std::any_of(plan.shards.begin(), plan.shards.end(), [&](const ShardFile& shard) {
+    return fs::equivalent(path, shard.path, error);
+  });
   if (fs::exists(path, error) && fs::path(path).extension() != ".gguf") {
     const fs::path parent = fs::absolute(path, error).parent_path();
     is_source = is_source || fs::equivalent(parent, plan.folder, error);
@@ -51,8 +51,8 @@ Status CheckOutputs(const Plan& plan, std::span<const std::string> outputs) {
     SLUICE_TRY(CheckOutput(outputs[i], plan));
     for (std::size_t j = 0; j < i; ++j) {
       std::error_code error;
-      const bool same = fs::weakly_canonical(outputs[i], error) ==
-                        fs::weakly_canonical(outputs[j], error);
+      const bool same =
+          fs::weakly_canonical(outputs[i], error) == fs::weakly_canonical(outputs[j], error);
       if (same) return MakeError(ErrorCode::kUsage, "two outputs are the same").In(outputs[i]);
     }
   }
@@ -61,7 +61,8 @@ Status CheckOutputs(const Plan& plan, std::span<const std::string> outputs) {
 
 Result<std::unique_ptr<Sink>> OpenSink(const std::string& path, const FilePlan& file,
                                        const ConvertOptions& options) {
-  if (path == kStandardOutput) return OpenStreamSink(File::Borrow(STDOUT_FILENO, "standard output"));
+  if (path == kStandardOutput)
+    return OpenStreamSink(File::Borrow(STDOUT_FILENO, "standard output"));
   if (IsRegularOutput(path)) {
     return OpenFileSink(path, file.file_bytes(), {options.overwrite, options.sync});
   }
@@ -109,8 +110,7 @@ Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> out
   report.warnings = plan.warnings;
   WarnOfOverflow(plan, graph, report.warnings);
   report.peak_resident_bytes = CurrentMemoryUse().peak_resident_bytes;
-  report.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }
 

@@ -140,8 +140,8 @@ Result<bool> SameBytes(const GgufFile& a, const gguf::TensorRecord& tensor_a, co
 Status DiffTensor(const GgufFile& a, const gguf::TensorRecord& tensor_a, const GgufFile& b,
                   const gguf::TensorRecord& tensor_b, std::vector<Difference>& found) {
   if (tensor_a.shape != tensor_b.shape) {
-    found.push_back({Kind::kTensor, tensor_a.name, "shape", ShapeText(tensor_a),
-                     ShapeText(tensor_b), {}});
+    found.push_back(
+        {Kind::kTensor, tensor_a.name, "shape", ShapeText(tensor_a), ShapeText(tensor_b), {}});
     return Ok();
   }
   const bool same_type = tensor_a.type == tensor_b.type;

@@ -84,7 +84,7 @@ std::vector<ModelId> ModelIds(const std::string& folder, const ConfigFiles& conf
 
 // The card's value if it has one, else that of the first id which does.
 std::string FirstOf(const std::string& from_card, const std::vector<ModelId>& ids,
-                    std::string ModelId::* field) {
+                    std::string ModelId::*field) {
   if (!from_card.empty()) return from_card;
   for (const ModelId& id : ids) {
     if (!(id.*field).empty()) return id.*field;
@@ -111,7 +111,9 @@ void AddReferences(const std::vector<std::string>& ids, std::string_view kind,
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const bool is_url = ids[i].find("://") != std::string::npos;
     const ModelId id = is_url ? ModelId{} : ParseModelId(ids[i], 0);
-    const auto key = [&](std::string_view field) { return fmt::format("{}.{}.{}", kind, i, field); };
+    const auto key = [&](std::string_view field) {
+      return fmt::format("{}.{}.{}", kind, i, field);
+    };
     SetText(metadata, key("name"), TitleOf(id.full_name));
     SetText(metadata, key("version"), id.version);
     SetText(metadata, key("organization"), TitleOf(id.organization));

@@ -181,8 +181,7 @@ class ConversionGraph {
     flow::function_node<Token*, Token*> encode(graph_, flow::unlimited, [this](Token* token) {
       return Step(token, [this](Slab& slab) { return Encode(sources_, slab); });
     });
-    flow::sequencer_node<Token*> order(graph_,
-                                       [](Token* token) { return token->slab.index; });
+    flow::sequencer_node<Token*> order(graph_, [](Token* token) { return token->slab.index; });
     flow::function_node<Token*, Token*> write(graph_, flow::serial, [this](Token* token) {
       return Step(token, [this](Slab& slab) { return writer_.Write(slab); });
     });

@@ -16,9 +16,9 @@
 namespace sluice {
 
 struct Progress {
-  std::uint64_t bytes_done = 0;   // of all output files
+  std::uint64_t bytes_done = 0;  // of all output files
   std::uint64_t bytes_total = 0;
-  std::string_view tensor;        // written last
+  std::string_view tensor;  // written last
 };
 
 struct GraphOptions {
@@ -47,8 +47,8 @@ struct GraphReport {
 inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{8} << 20;
 
 // Writes head and data of every output, in order, one output after the other. The sinks are not
-// finished. The first error cancels what is under way and is returned. Output bytes do not depend on
-// any option. REQUIRES: threads >= 1, memory_bytes >= kMinMemoryBytes.
+// finished. The first error cancels what is under way and is returned. Output bytes do not depend
+// on any option. REQUIRES: threads >= 1, memory_bytes >= kMinMemoryBytes.
 Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
                              const GraphOptions& options);
 

@@ -70,8 +70,9 @@ Error WrongType(std::string_view expected, json::Element actual) {
   std::string shown = simdjson::minify(actual);
   constexpr std::size_t kMostShown = 60;
   if (shown.size() > kMostShown) shown = shown.substr(0, kMostShown) + "...";
-  return MakeError(ErrorCode::kCorrupt, "").Expected(expected).Actual(
-      fmt::format("{} ({})", json::TypeName(actual), shown));
+  return MakeError(ErrorCode::kCorrupt, "")
+      .Expected(expected)
+      .Actual(fmt::format("{} ({})", json::TypeName(actual), shown));
 }
 
 Result<HpValue> ReadCount(json::Element value, std::uint64_t least) {
@@ -194,10 +195,10 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
     } else if (rule.fallback) {
       hparams.Set(rule.id, FallbackValue(rule.kind, *rule.fallback), false);
     } else if (rule.need == arch::Need::kRequired) {
-      problems.push_back(MakeError(ErrorCode::kCorrupt,
-                                   fmt::format("field '{}' is missing",
-                                               FieldName(rule, rule.paths.front())))
-                             .In(files.config.path()));
+      problems.push_back(
+          MakeError(ErrorCode::kCorrupt,
+                    fmt::format("field '{}' is missing", FieldName(rule, rule.paths.front())))
+              .In(files.config.path()));
     }
   }
   if (problems.size() != before) return hparams;

@@ -13,7 +13,7 @@ namespace sluice {
 
 // The JSON files of a checkpoint folder that describe the model.
 struct ConfigFiles {
-  json::Document config;  // config.json
+  json::Document config;                       // config.json
   std::optional<json::Document> generation;    // generation_config.json
   std::optional<json::Document> preprocessor;  // preprocessor_config.json
   std::optional<json::Document> processor;     // processor_config.json

@@ -87,8 +87,7 @@ class StatisticsCollector {
   }
 
   TensorStatistics Take() {
-    const std::uint64_t finite =
-        statistics_.elements - statistics_.nans - statistics_.infinities;
+    const std::uint64_t finite = statistics_.elements - statistics_.nans - statistics_.infinities;
     if (finite > 0) {
       const auto count = static_cast<double>(finite);
       statistics_.min = min_;
@@ -150,7 +149,8 @@ Result<Inspection> InspectPath(const std::string& path) {
   if (fs::is_directory(path, error)) return InspectFolder(path);
   SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(path));
   if (gguf::HasMagic(file.bytes())) return InspectGguf(file);
-  if (fs::path(path).extension() == ".gguf") return InspectGguf(file);  // says what is wrong with it
+  if (fs::path(path).extension() == ".gguf")
+    return InspectGguf(file);  // says what is wrong with it
   return InspectSafetensors(file);
 }
 

@@ -20,7 +20,7 @@ struct TensorEntry {
   std::vector<std::uint64_t> shape;  // outermost dimension first
   std::uint64_t offset = 0;          // from the start of the file
   std::uint64_t bytes = 0;
-  std::string file;                  // which shard; empty in a single file
+  std::string file;  // which shard; empty in a single file
 };
 
 struct Inspection {

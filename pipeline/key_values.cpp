@@ -148,8 +148,9 @@ std::optional<gguf::Value> ParseOfType(gguf::ValueType type, std::string_view te
 void AddKeyValues(const arch::FileSpec& file, const arch::HParams& hparams, std::uint32_t file_type,
                   gguf::Metadata& metadata, std::vector<Error>& problems) {
   for (const KvRule& rule : file.key_values) {
-    const std::string key = rule.key.starts_with('.') ? std::string(file.gguf_arch) + std::string(rule.key)
-                                                      : std::string(rule.key);
+    const std::string key = rule.key.starts_with('.')
+                                ? std::string(file.gguf_arch) + std::string(rule.key)
+                                : std::string(rule.key);
     const HpValue value = SourceValue(rule, hparams, file_type);
     if (value.index() == 0) {
       if (rule.when == arch::When::kRequired) {
@@ -163,8 +164,8 @@ void AddKeyValues(const arch::FileSpec& file, const arch::HParams& hparams, std:
     if (std::optional<gguf::Value> converted = Convert(rule.type, value)) {
       metadata.Set(key, *std::move(converted));
     } else {
-      problems.push_back(MakeError(ErrorCode::kMismatch,
-                                   fmt::format("the value of key '{}' does not fit its type", key)));
+      problems.push_back(MakeError(
+          ErrorCode::kMismatch, fmt::format("the value of key '{}' does not fit its type", key)));
     }
   }
 }

@@ -20,9 +20,9 @@ struct ParameterCounts {
   std::uint64_t experts = 0;     // stacked in each expert tensor; 0 without any
 };
 
-// general.* of the llama.cpp dialect: type, sampling, names, licence, base models, tags. The sources
-// are README.md's front matter, `_name_or_path` of config.json and the folder's name; `model_name`
-// overrides the name.
+// general.* of the llama.cpp dialect: type, sampling, names, licence, base models, tags. The
+// sources are README.md's front matter, `_name_or_path` of config.json and the folder's name;
+// `model_name` overrides the name.
 void AddGeneral(const std::string& folder, const ConfigFiles& config, arch::Role role,
                 const std::string& model_name, const ParameterCounts& parameters,
                 gguf::Metadata& metadata, std::vector<std::string>& warnings);
@@ -32,7 +32,8 @@ void AddGeneral(const std::string& folder, const ConfigFiles& config, arch::Role
 void AddKeyValues(const arch::FileSpec& file, const arch::HParams& hparams, std::uint32_t file_type,
                   gguf::Metadata& metadata, std::vector<Error>& problems);
 
-// Parses "TYPE:VALUE", TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str. kUsage otherwise.
+// Parses "TYPE:VALUE", TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str. kUsage
+// otherwise.
 Result<gguf::Value> ParseTypedValue(const std::string& text);
 
 }  // namespace sluice

@@ -204,7 +204,8 @@ std::string SizeLabel(std::uint64_t shared_parameters, std::uint64_t expert_para
   const auto total = static_cast<double>(shared_parameters + expert_parameters);
   double scaled = total / 1e3;
   char letter = 'K';
-  for (const auto& [limit, name] : {std::pair(1e12, 'T'), std::pair(1e9, 'B'), std::pair(1e6, 'M')}) {
+  for (const auto& [limit, name] :
+       {std::pair(1e12, 'T'), std::pair(1e9, 'B'), std::pair(1e6, 'M')}) {
     if (total > limit) {
       scaled = total / limit;
       letter = name;

@@ -37,7 +37,8 @@ std::uint32_t FileTypeNumber(TensorType type) {
   }
 }
 
-// ---- Which family, which files --------------------------------------------------------------------
+// ---- Which family, which files
+// --------------------------------------------------------------------
 
 std::string KnownArchitectures() {
   std::vector<std::string_view> names;
@@ -75,21 +76,21 @@ Result<ChosenFiles> ChooseFiles(const arch::Family& family, const std::string& a
   chosen.projector = arch::FindFile(family, architecture, chosen.dialect, Role::kProjector);
   if (chosen.model == nullptr) {
     const Dialect other = arch::DefaultDialect(family, architecture);
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("{} in the {} dialect", architecture,
-                                 arch::DialectName(chosen.dialect)))
+    return MakeError(ErrorCode::kUnsupported, fmt::format("{} in the {} dialect", architecture,
+                                                          arch::DialectName(chosen.dialect)))
         .Expected(fmt::format("--dialect {}", arch::DialectName(other)));
   }
   if (options.with_projector && chosen.projector == nullptr) {
     return MakeError(ErrorCode::kUsage, "--mmproj does not apply")
         .Expected("a family whose vision part is a file of its own in this dialect")
-        .Actual(fmt::format("{} in the {} dialect", family.name,
-                            arch::DialectName(chosen.dialect)));
+        .Actual(
+            fmt::format("{} in the {} dialect", family.name, arch::DialectName(chosen.dialect)));
   }
   return chosen;
 }
 
-// ---- Element types --------------------------------------------------------------------------------
+// ---- Element types
+// --------------------------------------------------------------------------------
 
 // llama.cpp's converter: the first matrix in BF16 or F16 decides for the whole file.
 TensorType AutoType(const TensorIndex& index) {
@@ -121,8 +122,8 @@ class TypeChooser {
     }
     if (dialect_ == Dialect::kLlamaCpp) return auto_type_;
     // Ollama's converter decides for each tensor.
-    const bool brain = source == Dtype::kBF16 || source == Dtype::kF8E4M3 ||
-                       source == Dtype::kF8E5M2;
+    const bool brain =
+        source == Dtype::kBF16 || source == Dtype::kF8E4M3 || source == Dtype::kF8E5M2;
     return brain ? TensorType::kBF16 : TensorType::kF16;
   }
 
@@ -148,7 +149,8 @@ class TypeChooser {
   TensorType auto_type_;
 };
 
-// ---- One file -------------------------------------------------------------------------------------
+// ---- One file
+// -------------------------------------------------------------------------------------
 
 std::uint64_t Elements(std::span<const std::uint64_t> shape) {
   return std::accumulate(shape.begin(), shape.end(), std::uint64_t{1},
@@ -176,9 +178,9 @@ std::uint32_t MajorityFileType(const std::vector<PlannedTensor>& tensors) {
   for (const PlannedTensor& tensor : tensors) {
     if (tensor.record.shape.size() >= 2) ++counts[tensor.record.type];
   }
-  const auto most = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
-    return a.second < b.second;
-  });
+  const auto most =
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == counts.end() ? 0 : FileTypeNumber(most->first);
 }
 
@@ -191,11 +193,10 @@ std::pair<std::uint64_t, std::string_view> OllamaOrder(const BoundTensor& tensor
 }
 
 void SortTensors(Dialect dialect, std::vector<BoundTensor>& tensors) {
-  std::stable_sort(tensors.begin(), tensors.end(),
-                   [&](const BoundTensor& a, const BoundTensor& b) {
-                     if (dialect == Dialect::kOllama) return OllamaOrder(a) < OllamaOrder(b);
-                     return std::pair(a.order, a.rule_order) < std::pair(b.order, b.rule_order);
-                   });
+  std::stable_sort(tensors.begin(), tensors.end(), [&](const BoundTensor& a, const BoundTensor& b) {
+    if (dialect == Dialect::kOllama) return OllamaOrder(a) < OllamaOrder(b);
+    return std::pair(a.order, a.rule_order) < std::pair(b.order, b.rule_order);
+  });
 }
 
 class Planner {
@@ -261,9 +262,9 @@ void Planner::SetOptionsAsHParams() {
 
 void Planner::WarnOfSkippedProjector(const std::vector<BoundTensor>& projector) {
   if (projector.empty()) return;
-  plan_.warnings.push_back(
-      fmt::format("{} vision tensors are left out: --mmproj FILE writes them to a file of their own",
-                  projector.size()));
+  plan_.warnings.push_back(fmt::format(
+      "{} vision tensors are left out: --mmproj FILE writes them to a file of their own",
+      projector.size()));
 }
 
 void Planner::NoteAbsentMtp(const std::vector<BoundTensor>& model) {
@@ -360,10 +361,10 @@ void Planner::PlanTokenizer(FilePlan& file) {
     problems_.push_back(std::move(tokenizer).error());
     return;
   }
-  const Status added = AddTokenizer(
-      plan_.folder, *tokenizer, *config_, plan_.dialect, file.spec->tokenizer,
-      {options_.pre, options_.chat_template_file}, hparams_.Count(Hp::kVocab), file.metadata,
-      plan_.warnings);
+  const Status added =
+      AddTokenizer(plan_.folder, *tokenizer, *config_, plan_.dialect, file.spec->tokenizer,
+                   {options_.pre, options_.chat_template_file}, hparams_.Count(Hp::kVocab),
+                   file.metadata, plan_.warnings);
   if (!added) problems_.push_back(added.error());
 }
 

@@ -14,15 +14,14 @@ namespace sluice {
 namespace {
 
 struct SpecialRole {
-  std::string_view role;     // as tokenizer_config.json has it: bos_token, bos_token_id
-  std::string_view key;      // as GGUF has it: tokenizer.ggml.bos_token_id
+  std::string_view role;  // as tokenizer_config.json has it: bos_token, bos_token_id
+  std::string_view key;   // as GGUF has it: tokenizer.ggml.bos_token_id
 };
 
 // "seperator" is spelt so in the format.
 constexpr std::array kRoles{
-    SpecialRole{"bos", "bos"},      SpecialRole{"eos", "eos"},
-    SpecialRole{"unk", "unknown"},  SpecialRole{"sep", "seperator"},
-    SpecialRole{"pad", "padding"},  SpecialRole{"cls", "cls"},
+    SpecialRole{"bos", "bos"},       SpecialRole{"eos", "eos"},     SpecialRole{"unk", "unknown"},
+    SpecialRole{"sep", "seperator"}, SpecialRole{"pad", "padding"}, SpecialRole{"cls", "cls"},
     SpecialRole{"mask", "mask"},
 };
 
@@ -65,12 +64,13 @@ std::optional<bool> AddFlag(const TokenizerFiles& files, std::string_view role) 
   return json::AsBool(json::Find(files.config->root(), fmt::format("add_{}_token", role)));
 }
 
-// ---- Ollama: every role with a known token, its flag, and lists of ids ----------------------------
+// ---- Ollama: every role with a known token, its flag, and lists of ids
+// ----------------------------
 
 void AddIdList(const ConfigFiles& config, const SpecialRole& role, gguf::Metadata& metadata) {
   if (!config.generation) return;
-  const auto list = json::AsArray(
-      json::Find(config.generation->root(), fmt::format("{}_token_id", role.role)));
+  const auto list =
+      json::AsArray(json::Find(config.generation->root(), fmt::format("{}_token_id", role.role)));
   if (!list) return;
   std::vector<std::int32_t> ids;
   for (const json::Element item : *list) {
@@ -92,7 +92,8 @@ void AddOllamaTokens(const TokenizerFiles& files, const ConfigFiles& config,
   }
 }
 
-// ---- llama.cpp: in the order in which its converter learns of them --------------------------------
+// ---- llama.cpp: in the order in which its converter learns of them
+// --------------------------------
 
 using Ids = std::vector<std::pair<std::string_view, std::uint32_t>>;
 
@@ -208,9 +209,9 @@ void AddLlamaCppTokens(const TokenizerFiles& files, const ConfigFiles& config,
 
 }  // namespace
 
-void AddSpecialTokens(const TokenizerFiles& files, const ConfigFiles& config,
-                      arch::Dialect dialect, const arch::TokenizerFacts& facts,
-                      gguf::Metadata& metadata, std::vector<std::string>& warnings) {
+void AddSpecialTokens(const TokenizerFiles& files, const ConfigFiles& config, arch::Dialect dialect,
+                      const arch::TokenizerFacts& facts, gguf::Metadata& metadata,
+                      std::vector<std::string>& warnings) {
   if (dialect == arch::Dialect::kOllama) return AddOllamaTokens(files, config, metadata);
   AddLlamaCppTokens(files, config, facts, metadata, warnings);
 }

@@ -152,10 +152,10 @@ std::vector<std::pair<std::uint64_t, Entry>> ExtraEntries(const TokenizerFiles& 
       }
     }
   }
-  const auto decoder = files.config && IsLlamaCpp(dialect)
-                           ? json::AsObject(json::Find(files.config->root(),
-                                                       "added_tokens_decoder"))
-                           : std::nullopt;
+  const auto decoder =
+      files.config && IsLlamaCpp(dialect)
+          ? json::AsObject(json::Find(files.config->root(), "added_tokens_decoder"))
+          : std::nullopt;
   if (decoder) {
     for (const auto [id, token] : *decoder) {
       const auto text = json::AsString(json::Find(token, "content"));
@@ -263,8 +263,7 @@ Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
   }
   if (files.bpe) return files;
   if (exists("vocab.json") && exists("merges.txt")) {
-    SLUICE_ASSIGN(files.bpe,
-                  tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt")));
+    SLUICE_ASSIGN(files.bpe, tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt")));
     return files;
   }
   return MakeError(ErrorCode::kMissing, "no tokenizer")
@@ -307,7 +306,8 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
   Result<TokenTable> table = BuildTokenTable(files, dialect, facts, options.pre, vocab_size);
   if (!table) {
     return std::move(table).error().In(
-        (fs::path(folder) / (files.pieces.empty() ? "tokenizer.json" : "tokenizer.model")).string());
+        (fs::path(folder) / (files.pieces.empty() ? "tokenizer.json" : "tokenizer.model"))
+            .string());
   }
   if (IsLlamaCpp(dialect) && files.config) {
     const auto prefix = json::AsBool(json::Find(files.config->root(), "add_prefix_space"));

@@ -60,9 +60,9 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
                     std::vector<std::string>& warnings);
 
 // Parts of AddTokenizer, in pipeline/special_tokens.cpp and pipeline/chat_template.cpp.
-void AddSpecialTokens(const TokenizerFiles& files, const ConfigFiles& config,
-                      arch::Dialect dialect, const arch::TokenizerFacts& facts,
-                      gguf::Metadata& metadata, std::vector<std::string>& warnings);
+void AddSpecialTokens(const TokenizerFiles& files, const ConfigFiles& config, arch::Dialect dialect,
+                      const arch::TokenizerFacts& facts, gguf::Metadata& metadata,
+                      std::vector<std::string>& warnings);
 Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
                         arch::Dialect dialect, const std::string& override_file,
                         gguf::Metadata& metadata);

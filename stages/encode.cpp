@@ -46,8 +46,8 @@ void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte
     const std::span<float> values = std::span(tile).first(count);
     kernels::DecodeToF32(piece.segment->dtype, piece.raw.data() + done * width, values);
     for (const PointwiseStep step : expr.steps) Apply(step, values);
-    overflowed += EncodeTile(expr.type, values,
-                             out.data() + done / info.block_elements * info.block_bytes);
+    overflowed +=
+        EncodeTile(expr.type, values, out.data() + done / info.block_elements * info.block_bytes);
   }
 }
 

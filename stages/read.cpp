@@ -37,9 +37,10 @@ ReleaseRange Behind(const Segment& segment, std::uint64_t first, std::uint64_t c
   const std::uint64_t lowest = segment.view.LowestFrom(first);
   std::uint64_t next = segment.view.LowestFrom(first + count);
   if (next == std::numeric_limits<std::uint64_t>::max()) {
-    next = SourceRange({{segment.view.axes().begin(), segment.view.axes().end()},
-                        segment.view.offset(), 0, 0})
-               .end;
+    next =
+        SourceRange(
+            {{segment.view.axes().begin(), segment.view.axes().end()}, segment.view.offset(), 0, 0})
+            .end;
   }
   const std::uint64_t bytes = next > lowest ? (next - lowest) * width : 0;
   return {segment.shard, segment.byte_offset + lowest * width, bytes};

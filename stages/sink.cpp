@@ -106,8 +106,8 @@ Result<File> OpenPartial(const std::string& path) {
   }
   // The name must still be this file once it is locked: another process may have renamed it to its
   // finished output in between.
-  struct stat opened{};
-  struct stat named{};
+  struct stat opened {};
+  struct stat named {};
   if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) != 0 ||
       ::fstat(file->descriptor(), &opened) != 0 || ::stat(path.c_str(), &named) != 0 ||
       opened.st_ino != named.st_ino) {

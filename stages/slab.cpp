@@ -3,11 +3,13 @@
 namespace sluice {
 namespace {
 
-// Output bytes of a slab when memory is plentiful. Measured with bench/convert: buffers of 1 to
-// 4 MiB that are reused stay in the cache and beat larger ones.
-constexpr std::uint64_t kPreferredBytes = std::uint64_t{2} << 20;
-// A transposed slab should take at least this much from each source row it touches: one page.
-constexpr std::uint64_t kPreferredRunBytes = 4096;
+// Output bytes of a slab when memory is plentiful. Measured with bench/convert: smaller slabs pay
+// for more hand-overs, larger ones leave the cache.
+constexpr std::uint64_t kPreferredBytes = std::uint64_t{4} << 20;
+// Slabs that are transposed live in two buffers at once, so they are smaller. Still each should
+// take a few cache lines from every source row it touches.
+constexpr std::uint64_t kPreferredTransposedBytes = std::uint64_t{2} << 20;
+constexpr std::uint64_t kPreferredRunBytes = 512;
 
 std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element) {
   const auto found = std::upper_bound(
@@ -22,10 +24,12 @@ bool IsTransposed(const StridedView& view) {
 
 std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) {
   const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
-  const std::uint64_t plain =
-      std::max<std::uint64_t>(1, kPreferredBytes / info.block_bytes) * info.block_elements;
-  if (!IsTransposed(segment.view)) return plain;
-  return std::max(plain, kPreferredRunBytes / DtypeBytes(segment.dtype) * expr.row_elements);
+  const auto in_bytes = [&](std::uint64_t bytes) {
+    return std::max<std::uint64_t>(1, bytes / info.block_bytes) * info.block_elements;
+  };
+  if (!IsTransposed(segment.view)) return in_bytes(kPreferredBytes);
+  return std::max(in_bytes(kPreferredTransposedBytes),
+                  kPreferredRunBytes / DtypeBytes(segment.dtype) * expr.row_elements);
 }
 
 std::uint64_t AlignedDown(const TensorExpr& expr, std::uint64_t elements) {

@@ -30,8 +30,8 @@ struct PlacedBox {
 struct Piece {
   const Segment* segment = nullptr;
   std::uint64_t elements = 0;
-  std::vector<PlacedBox> boxes;     // filled by Read
-  std::span<const std::byte> raw;   // source elements in target order, once they are contiguous
+  std::vector<PlacedBox> boxes;    // filled by Read
+  std::span<const std::byte> raw;  // source elements in target order, once they are contiguous
 };
 
 // Source bytes that no later slab of the tensor needs.
@@ -42,18 +42,18 @@ struct ReleaseRange {
 };
 
 struct Slab {
-  std::uint64_t index = 0;   // in file order, over all tensors
-  std::size_t output = 0;    // index of the output file
-  std::size_t tensor = 0;    // index of the tensor in it
+  std::uint64_t index = 0;  // in file order, over all tensors
+  std::size_t output = 0;   // index of the output file
+  std::size_t tensor = 0;   // index of the tensor in it
   const TensorExpr* expr = nullptr;
-  std::uint64_t padding = 0; // zero bytes after the slab's own
-  std::uint64_t first = 0;  // target elements [first, first + count)
+  std::uint64_t padding = 0;  // zero bytes after the slab's own
+  std::uint64_t first = 0;    // target elements [first, first + count)
   std::uint64_t count = 0;
   SlabBuffers* buffers = nullptr;
 
   std::vector<Piece> pieces;
   std::vector<std::span<const std::byte>> payload;  // target bytes in order, filled by Encode
-  std::uint64_t overflowed = 0;  // finite values that became infinite
+  std::uint64_t overflowed = 0;                     // finite values that became infinite
   std::vector<ReleaseRange> behind;
 };
 

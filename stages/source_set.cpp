@@ -26,7 +26,7 @@ Status CheckSameFile(const ShardFile& planned) {
 }  // namespace
 
 Result<ShardFile> StatShard(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
     Error error = ErrnoError("cannot stat", path, errno);
     if (errno == ENOENT) error.code = ErrorCode::kMissing;

@@ -19,8 +19,8 @@ struct Segment {
   std::uint32_t shard = 0;        // index into the SourceSet
   std::uint64_t byte_offset = 0;  // of the source tensor's first element, from the shard's start
   Dtype dtype = Dtype::kF32;
-  StridedView view;        // coalesced
-  std::uint64_t end = 0;   // target elements up to and including this segment
+  StridedView view;       // coalesced
+  std::uint64_t end = 0;  // target elements up to and including this segment
 };
 
 struct TensorExpr {

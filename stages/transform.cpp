@@ -16,9 +16,9 @@ Status Transform(const SourceSet& sources, Slab& slab) {
     const auto gathered = out.first(piece.elements * width);
     out = out.subspan(gathered.size());
     for (const PlacedBox& placed : piece.boxes) {
-      kernels::GatherBox(placed.box, width, placed.source,
-                         gathered.subspan(placed.box.position * width,
-                                          placed.box.elements * width));
+      kernels::GatherBox(
+          placed.box, width, placed.source,
+          gathered.subspan(placed.box.position * width, placed.box.elements * width));
     }
     piece.raw = gathered;
     SLUICE_TRY(sources.CheckIntact(piece.segment->shard));

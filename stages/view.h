@@ -56,9 +56,9 @@ class StridedView {
 
 // A rectangular part of a view: an odometer without partial axes.
 struct Box {
-  std::vector<Axis> axes;       // outermost first; the last is the innermost of the target
-  std::uint64_t source = 0;     // first source element
-  std::uint64_t position = 0;   // of its first element in the sequence the box was cut from, from 0
+  std::vector<Axis> axes;      // outermost first; the last is the innermost of the target
+  std::uint64_t source = 0;    // first source element
+  std::uint64_t position = 0;  // of its first element in the sequence the box was cut from, from 0
   std::uint64_t elements = 1;
 };
 

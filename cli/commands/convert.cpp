@@ -44,13 +44,11 @@ void PrintSummary(const ConvertFlags& flags, const ConvertReport& report) {
                                       {"peak_memory_bytes", report.peak_resident_bytes},
                                       {"tensors", report.tensors},
                                       {"warnings", report.warnings}};
-    fmt::print(stderr, "{}\n",
-               line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print(stderr, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
   PrintWarnings(report.warnings);
-  fmt::print(stderr,
-             "{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warnings\n",
+  fmt::print(stderr, "{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warnings\n",
              flags.output == "-" ? "standard output" : flags.output, report.tensors,
              HumanBytes(report.bytes_read), HumanBytes(report.bytes_written), report.seconds,
              HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
@@ -86,7 +84,8 @@ void AddFlags(CLI::App& command, ConvertFlags& flags) {
                   "Bound on all buffers: K M G are powers of 1024, KB MB GB powers of 1000; at "
                   "least 8M; default 1G")
       ->transform(ByteSize())
-      ->check(CLI::Range(kMinMemoryBytes, std::numeric_limits<std::uint64_t>::max(), "at least 8M"));
+      ->check(
+          CLI::Range(kMinMemoryBytes, std::numeric_limits<std::uint64_t>::max(), "at least 8M"));
   command
       .add_option("--threads", flags.threads,
                   "Threads; default: the cores that affinity and cgroup allow")
@@ -106,8 +105,7 @@ void AddFlags(CLI::App& command, ConvertFlags& flags) {
 }  // namespace
 
 void AddConvert(CLI::App& app, Context& context) {
-  CLI::App* command =
-      app.add_subcommand("convert", "Convert a checkpoint folder to one GGUF file");
+  CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint folder to one GGUF file");
   auto flags = std::make_shared<ConvertFlags>();
   AddFlags(*command, *flags);
   command->callback([flags, &context] {

@@ -34,8 +34,10 @@ void PrintInspection(const std::string& path, const Inspection& inspection) {
 void PrintInspectionJson(const std::string& path, const Inspection& inspection) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
   for (const TensorEntry& tensor : inspection.tensors) {
-    nlohmann::ordered_json entry{{"name", tensor.name},     {"type", tensor.type},
-                                 {"shape", tensor.shape},   {"offset", tensor.offset},
+    nlohmann::ordered_json entry{{"name", tensor.name},
+                                 {"type", tensor.type},
+                                 {"shape", tensor.shape},
+                                 {"offset", tensor.offset},
                                  {"bytes", tensor.bytes}};
     if (!tensor.file.empty()) entry["file"] = tensor.file;
     tensors.push_back(std::move(entry));
@@ -54,8 +56,9 @@ void PrintInspectionJson(const std::string& path, const Inspection& inspection) 
 void PrintKey(const InspectFlags& flags, const Inspection& inspection, Context& context) {
   const gguf::Value* value = inspection.metadata.Find(flags.key);
   if (value == nullptr) {
-    return Fail(MakeError(ErrorCode::kMissing, fmt::format("no key '{}'", flags.key)).In(flags.path),
-                context);
+    return Fail(
+        MakeError(ErrorCode::kMissing, fmt::format("no key '{}'", flags.key)).In(flags.path),
+        context);
   }
   if (flags.json) {
     fmt::print("{}\n", DumpJson({{"format", 1}, {"key", flags.key}, {"value", ValueJson(*value)}}));

@@ -23,7 +23,8 @@ std::vector<const CLI::Option*> Options(const CLI::App& app, bool positional) {
   });
 }
 
-// ---- man ------------------------------------------------------------------------------------------
+// ---- man
+// ------------------------------------------------------------------------------------------
 
 // Text that troff must not take for requests or hyphens.
 std::string Roff(const std::string& text) {
@@ -73,7 +74,8 @@ void PrintMan(CLI::App& app) {
       "unsupported; 5 input or output failed; 6 cancelled; 70 internal bug.\n");
 }
 
-// ---- Completions ----------------------------------------------------------------------------------
+// ---- Completions
+// ----------------------------------------------------------------------------------
 
 std::vector<std::string> LongNames(const CLI::App& app) {
   std::vector<std::string> names;

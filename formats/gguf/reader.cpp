@@ -16,7 +16,7 @@ namespace sluice::gguf {
 namespace {
 
 constexpr std::string_view kMagic = "GGUF";
-constexpr std::uint64_t kMinStringBytes = 8;  // its length field
+constexpr std::uint64_t kMinStringBytes = 8;   // its length field
 constexpr std::uint64_t kMinTensorBytes = 24;  // name length, rank, type, offset
 
 Error Corrupt(std::string_view what) { return MakeError(ErrorCode::kCorrupt, what); }

@@ -1,5 +1,6 @@
 // The numbers GGUF files use for value types, tensor types and file types.
-// Source: ggml (gguf.h, ggml.h), format version 3; the table of blocks stands in docs/formats/gguf.md.
+// Source: ggml (gguf.h, ggml.h), format version 3; the table of blocks stands in
+// docs/formats/gguf.md.
 #pragma once
 
 #include <cstdint>

@@ -44,9 +44,9 @@ class Array {
 
  private:
   ValueType type_ = ValueType::kString;
-  std::vector<std::byte> bytes_;    // of fixed-size elements
-  std::string text_;                // of strings, one after the other
-  std::vector<std::size_t> ends_;   // end of each string in text_
+  std::vector<std::byte> bytes_;   // of fixed-size elements
+  std::string text_;               // of strings, one after the other
+  std::vector<std::size_t> ends_;  // end of each string in text_
 };
 
 // The alternatives stand in the order of the ValueType numbers.

@@ -25,7 +25,8 @@ inline float Bf16ToF32(std::uint16_t bits) {
 inline std::uint16_t F32ToBf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & ~kF32SignMask) > kF32Infinity) {
-    return static_cast<std::uint16_t>((bits >> 16) | 0x40);  // quiet, or a NaN could become infinity
+    return static_cast<std::uint16_t>((bits >> 16) |
+                                      0x40);  // quiet, or a NaN could become infinity
   }
   return static_cast<std::uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }

@@ -88,8 +88,9 @@ void ReadMetadata(json::Element entry, Header& header) {
 }
 
 Status CheckNamesAreUnique(const std::vector<TensorInfo>& by_name) {
-  const auto twice = std::adjacent_find(by_name.begin(), by_name.end(),
-                                        [](const auto& a, const auto& b) { return a.name == b.name; });
+  const auto twice =
+      std::adjacent_find(by_name.begin(), by_name.end(),
+                         [](const auto& a, const auto& b) { return a.name == b.name; });
   if (twice == by_name.end()) return Ok();
   return Corrupt("the header names this tensor twice").At(twice->name);
 }
@@ -124,8 +125,7 @@ Status CheckRangesTile(const std::vector<TensorInfo>& tensors, std::uint64_t dat
   return Ok();
 }
 
-Result<Header> ParseEntries(json::Object root, std::uint64_t data_start,
-                            std::uint64_t file_bytes) {
+Result<Header> ParseEntries(json::Object root, std::uint64_t data_start, std::uint64_t file_bytes) {
   Header header;
   for (const auto [name, entry] : root) {
     if (name == kMetadataKey) {
@@ -181,8 +181,8 @@ Result<Header> ReadHeader(const File& file) {
     return Corrupt("impossible header length")
         .In(file.path())
         .AtOffset(0)
-        .Expected(fmt::format("1 to {} bytes",
-                              std::min(kMaxHeaderBytes, file_bytes - kLengthBytes)))
+        .Expected(
+            fmt::format("1 to {} bytes", std::min(kMaxHeaderBytes, file_bytes - kLengthBytes)))
         .Actual(fmt::format("{}", header_bytes))
         .Advice("this is no safetensors file, or it is truncated: download it again");
   }

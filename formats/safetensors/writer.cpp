@@ -9,18 +9,19 @@ namespace sluice::safetensors {
 
 std::string SerializeHead(std::span<TensorInfo> tensors) {
   constexpr std::uint64_t kAlignment = 8;
-  nlohmann::ordered_json header;
-  header["__metadata__"] = {{"format", "pt"}};
+  // Entry by entry: an ordered JSON object would look up every name in all the others.
+  std::string json = R"({"__metadata__":{"format":"pt"})";
   std::uint64_t end = 0;
   for (TensorInfo& tensor : tensors) {
     tensor.offset = end;
     tensor.bytes = *CheckedProduct(tensor.shape) * DtypeBytes(tensor.dtype);
     end += tensor.bytes;
-    header[tensor.name] = {{"dtype", DtypeName(tensor.dtype)},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {tensor.offset, end}}};
+    const nlohmann::ordered_json entry{{"dtype", DtypeName(tensor.dtype)},
+                                       {"shape", tensor.shape},
+                                       {"data_offsets", {tensor.offset, end}}};
+    json += "," + nlohmann::json(tensor.name).dump() + ":" + entry.dump();
   }
-  std::string json = header.dump();
+  json += '}';
   json.resize(RoundUp(json.size(), kAlignment), ' ');
   const std::uint64_t length = json.size();
   std::string head(sizeof length, '\0');

@@ -51,7 +51,8 @@ std::string CanonicalStep(json::Element step) {
     return fmt::format("ByteLevel(prefix_space={},regex={})", Flag(step, "add_prefix_space", true),
                        Flag(step, "use_regex", true));
   }
-  if (type == "Digits") return fmt::format("Digits(individual={})", Flag(step, "individual_digits", false));
+  if (type == "Digits")
+    return fmt::format("Digits(individual={})", Flag(step, "individual_digits", false));
   if (type != "Sequence") return simdjson::minify(step);
   std::string steps;
   if (const auto list = json::AsArray(json::Find(step, "pretokenizers"))) {

@@ -136,8 +136,8 @@ std::vector<PostStep> ReadPostProcessor(json::Element root) {
   if (!processor) return steps;
   const auto add = [&](json::Element step) {
     const auto type = json::AsString(json::Find(step, "type"));
-    steps.push_back({std::string(type.value_or("")), ReadTemplate(step, "single"),
-                     ReadTemplate(step, "pair")});
+    steps.push_back(
+        {std::string(type.value_or("")), ReadTemplate(step, "single"), ReadTemplate(step, "pair")});
   };
   if (const auto list = json::AsArray(json::Find(*processor, "processors"))) {
     for (const json::Element step : *list) add(step);

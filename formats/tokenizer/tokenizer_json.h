@@ -35,8 +35,8 @@ struct BpeVocabulary {
   gguf::Array tokens{gguf::ValueType::kString};  // by id, added tokens included
   gguf::Array merges{gguf::ValueType::kString};  // "left right", a space inside a part as U+0120
   std::vector<AddedToken> added;                 // by id
-  bool byte_fallback = false;   // unknown characters become tokens like <0x0A>
-  std::string pre_tokenizer;    // canonical text of the definition, see pre_tokenizers.h
+  bool byte_fallback = false;                    // unknown characters become tokens like <0x0A>
+  std::string pre_tokenizer;  // canonical text of the definition, see pre_tokenizers.h
   std::vector<PostStep> post_steps;
 
   [[nodiscard]] const AddedToken* FindAdded(std::string_view text) const;

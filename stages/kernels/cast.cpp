@@ -94,7 +94,40 @@ std::size_t CountOverflow(hn::Vec<U32> magnitude, std::uint32_t limit) {
   return hn::CountTrue(du, hn::And(large, finite));
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+// The CPU's own conversion rounds to nearest even. It keeps some bits of a NaN, so vectors with a
+// NaN are left to the reference: false.
+bool NarrowToF16(hn::Vec<F32> values, hn::Vec<U32> magnitude, std::byte* out) {
+  if (!hn::AllFalse(U32(), hn::Gt(magnitude, hn::Set(U32(), quant::kF32Infinity)))) return false;
+  const hn::Rebind<hwy::float16_t, F32> dh;
+  StoreBytes(hn::BitCast(U16(), hn::DemoteTo(dh, values)), U16(), out);
+  return true;
+}
+#else
 // The algorithm of quant::F32ToF16.
+bool NarrowToF16(hn::Vec<F32> values, hn::Vec<U32> magnitude, std::byte* out) {
+  const U32 du;
+  const auto bits = hn::BitCast(du, values);
+  const auto sign = hn::ShiftRight<16>(hn::And(bits, hn::Set(du, quant::kF32SignMask)));
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 1));
+  const auto rounded = hn::Add(magnitude, hn::Add(odd, hn::Set(du, 0xFFF)));
+  const auto normal = hn::ShiftRight<13>(hn::Sub(rounded, hn::Set(du, 0x3800'0000)));
+  const auto sum = hn::Add(hn::BitCast(F32(), magnitude), hn::Set(F32(), 0.5F));
+  const auto subnormal = hn::Sub(hn::BitCast(du, sum), hn::Set(du, 0x3F00'0000));
+  auto half = hn::IfThenElse(hn::Lt(magnitude, hn::Set(du, 0x3880'0000)), subnormal, normal);
+  half = hn::IfThenElse(AtLeast(magnitude, 0x4780'0000), hn::Set(du, 0x7C00), half);
+  half = hn::IfThenElse(hn::Gt(magnitude, hn::Set(du, quant::kF32Infinity)), hn::Set(du, 0x7E00),
+                        half);
+  StoreBytes(Narrow(hn::Or(sign, half)), U16(), out);
+  return true;
+}
+#endif
+
+void EncodeOneF16(float value, std::byte* out) {
+  const std::uint16_t half = quant::F32ToF16(value);
+  std::memcpy(out, &half, sizeof half);
+}
+
 std::uint64_t EncodeF16(const float* in, std::byte* out, std::size_t count) {
   constexpr std::uint32_t kRoundsToInfinity = 0x477F'F000;  // 65520
   const U32 du;
@@ -102,24 +135,14 @@ std::uint64_t EncodeF16(const float* in, std::byte* out, std::size_t count) {
   ForEachVector(
       count,
       [&](std::size_t i) {
-        const auto bits = hn::BitCast(du, hn::LoadU(F32(), in + i));
-        const auto sign = hn::ShiftRight<16>(hn::And(bits, hn::Set(du, quant::kF32SignMask)));
-        const auto magnitude = hn::And(bits, hn::Set(du, ~quant::kF32SignMask));
-        const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 1));
-        const auto rounded = hn::Add(magnitude, hn::Add(odd, hn::Set(du, 0xFFF)));
-        const auto normal = hn::ShiftRight<13>(hn::Sub(rounded, hn::Set(du, 0x3800'0000)));
-        const auto sum = hn::Add(hn::BitCast(F32(), magnitude), hn::Set(F32(), 0.5F));
-        const auto subnormal = hn::Sub(hn::BitCast(du, sum), hn::Set(du, 0x3F00'0000));
-        auto half = hn::IfThenElse(hn::Lt(magnitude, hn::Set(du, 0x3880'0000)), subnormal, normal);
-        half = hn::IfThenElse(AtLeast(magnitude, 0x4780'0000), hn::Set(du, 0x7C00), half);
-        half = hn::IfThenElse(hn::Gt(magnitude, hn::Set(du, quant::kF32Infinity)),
-                              hn::Set(du, 0x7E00), half);
-        StoreBytes(Narrow(hn::Or(sign, half)), U16(), out + 2 * i);
+        const auto values = hn::LoadU(F32(), in + i);
+        const auto magnitude = hn::And(hn::BitCast(du, values), hn::Set(du, ~quant::kF32SignMask));
         overflowed += CountOverflow(magnitude, kRoundsToInfinity);
+        if (NarrowToF16(values, magnitude, out + 2 * i)) return;
+        for (std::size_t j = i; j < i + hn::Lanes(du); ++j) EncodeOneF16(in[j], out + 2 * j);
       },
       [&](std::size_t i) {
-        const std::uint16_t half = quant::F32ToF16(in[i]);
-        std::memcpy(out + 2 * i, &half, sizeof half);
+        EncodeOneF16(in[i], out + 2 * i);
         overflowed += BecameInfinite(in[i], kRoundsToInfinity) ? 1 : 0;
       });
   return overflowed;

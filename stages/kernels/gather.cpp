@@ -102,9 +102,10 @@ void TransposePlane(const Plane& plane) {
     for (std::size_t row = 0; row < plane.rows; row += kTileSide) {
       const std::size_t rows = std::min(kTileSide, plane.rows - row);
       for (std::size_t i = 0; i < columns; ++i) {
-        std::memcpy(in + i * kTileSide,
-                    plane.source + (column + i) * plane.source_stride + row * sizeof(T),
-                    rows * sizeof(T));
+        const std::byte* const from =
+            plane.source + (column + i) * plane.source_stride + row * sizeof(T);
+        __builtin_prefetch(from + 128);
+        std::memcpy(in + i * kTileSide, from, rows * sizeof(T));
       }
       TransposeTile<T>(in, out);
       for (std::size_t i = 0; i < rows; ++i) {
