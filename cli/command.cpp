@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -58,7 +59,7 @@ std::string HumanBytes(std::uint64_t bytes) {
   return fmt::format("{:.2f} PB", value);
 }
 
-CLI::Validator ByteSize() {
+void AddByteSize(CLI::Option& option, std::uint64_t least) {
   constexpr std::uint64_t kKilo = 1000;
   constexpr std::uint64_t kKibi = 1024;
   std::map<std::string, std::uint64_t> units{{"b", 1}};
@@ -71,38 +72,44 @@ CLI::Validator ByteSize() {
     units[std::string{letter, 'i', 'b'}] = binary;
     units[std::string{letter, 'b'}] = decimal;
   }
-  return CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::DEFAULT, "BYTES");
+  CLI::Validator number = CLI::AsNumberWithUnit(units);
+  CLI::Validator range = CLI::Range(least, std::numeric_limits<std::uint64_t>::max());
+  option.type_name("BYTES")->transform(number.description(""))->check(range.description(""));
+}
+
+void AddChoices(CLI::Option& option, const std::vector<std::string>& choices) {
+  CLI::Validator member = CLI::IsMember(choices);
+  option.type_name(fmt::format("{}", fmt::join(choices, "|")))->check(member.description(""));
 }
 
 void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
-  command
-      .add_option("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors")
+  const auto add = [&](const char* name, std::string& value, const char* help, const char* type) {
+    return command.add_option(name, value, help)->type_name(type);
+  };
+  add("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors", "")
       ->required();
-  command
-      .add_option(
-          "--dialect", flags.dialect,
-          "Key and tensor layout: llama.cpp or ollama; default llama.cpp where it loads the "
-          "family, else ollama")
-      ->check(CLI::IsMember({"llama.cpp", "ollama"}));
-  command
-      .add_option("--outtype", flags.outtype,
-                  "Element type of matrices: auto (from the checkpoint), f32, f16, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
-      ->capture_default_str();
+  AddChoices(
+      *add("--dialect", flags.dialect,
+           "Key and tensor layout; default llama.cpp where it loads the family, else ollama", ""),
+      {"llama.cpp", "ollama"});
+  AddChoices(*add("--outtype", flags.outtype,
+                  "Element type of matrices; default auto: from the checkpoint", ""),
+             {"auto", "f32", "f16", "bf16"});
   command.add_flag("--no-mtp", flags.no_mtp,
                    "Leave out multi-token-prediction layers; default: keep them where the dialect "
                    "knows them");
-  command.add_option("--pre", flags.pre,
-                     "Name of the pre-tokenizer; default: recognised from tokenizer.json");
-  command.add_option("--chat-template", flags.chat_template,
-                     "File with the chat template; default: the checkpoint's own");
-  command.add_option("--model-name", flags.model_name,
-                     "general.name; default: from README.md, config.json or the folder's name");
+  add("--pre", flags.pre, "Name of the pre-tokenizer; default: recognised from tokenizer.json",
+      "NAME");
+  add("--chat-template", flags.chat_template,
+      "File with the chat template; default: the checkpoint's own", "FILE");
+  add("--model-name", flags.model_name,
+      "general.name; default: from README.md, config.json or the folder's name", "NAME");
   command
       .add_option(
           "--set", flags.set,
-          "KEY=TYPE:VALUE: sets a key-value (u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str); "
-          "repeatable")
+          "Sets a key-value; TYPE is one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str; "
+          "repeatable; default: none")
+      ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
       ->take_all();
 }

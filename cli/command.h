@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "pipeline/plan.h"
@@ -46,8 +47,11 @@ void PrintWarnings(const std::vector<std::string>& warnings);
 // Sizes for people: "2.64 GB".
 [[nodiscard]] std::string HumanBytes(std::uint64_t bytes);
 
-// A number of bytes: K M G T are powers of 1024, KB MB GB TB powers of 1000.
-[[nodiscard]] CLI::Validator ByteSize();
+// Makes an option a number of bytes: K M G T are powers of 1024, KB MB GB TB powers of 1000.
+void AddByteSize(CLI::Option& option, std::uint64_t least);
+
+// Restricts an option to these words and shows them in its help.
+void AddChoices(CLI::Option& option, const std::vector<std::string>& choices);
 
 // Options that convert and plan share. The object must live until the command has run.
 struct PlanFlags {

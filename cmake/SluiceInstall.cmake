@@ -1,0 +1,43 @@
+# What `cmake --install` and the Debian package contain: the program with its man page and
+# completions, and the library for find_package(sluice).
+include(CMakePackageConfigHelpers)
+
+set(libraries sluice_core sluice_formats sluice_arch sluice_stages sluice_pipeline)
+install(TARGETS ${libraries} EXPORT sluiceTargets)
+install(DIRECTORY core formats arch stages pipeline
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice FILES_MATCHING PATTERN "*.h")
+
+set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/sluice)
+install(EXPORT sluiceTargets NAMESPACE sluice:: DESTINATION ${config_folder})
+configure_package_config_file(cmake/sluiceConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/sluiceConfig.cmake INSTALL_DESTINATION ${config_folder})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/sluiceConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/sluiceConfig.cmake ${PROJECT_BINARY_DIR}/sluiceConfigVersion.cmake
+  DESTINATION ${config_folder})
+
+install(TARGETS sluice)
+
+# sluice_reference(KIND FILE DESTINATION): text that the program prints about itself.
+function(sluice_reference kind file destination)
+  set(path ${PROJECT_BINARY_DIR}/reference/${file})
+  get_filename_component(folder ${path} DIRECTORY)
+  file(MAKE_DIRECTORY ${folder})
+  add_custom_command(OUTPUT ${path} COMMAND sluice reference ${kind} > ${path} DEPENDS sluice VERBATIM)
+  add_custom_target(sluice_reference_${kind} ALL DEPENDS ${path})
+  install(FILES ${path} DESTINATION ${destination})
+endfunction()
+sluice_reference(man sluice.1 ${CMAKE_INSTALL_MANDIR}/man1)
+sluice_reference(bash bash/sluice ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+sluice_reference(zsh zsh/_sluice ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+sluice_reference(fish sluice.fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+
+set(CPACK_PACKAGE_NAME sluice)
+set(CPACK_PACKAGE_VENDOR "the sluice developers")
+set(CPACK_PACKAGE_CONTACT "the sluice developers <sluice@example.org>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_STRIP_FILES ON)
+include(CPack)

@@ -19,8 +19,8 @@ struct ConvertFlags {
   std::string projector;
   std::uint64_t memory = kDefaultMemoryBytes;
   int threads = 0;
-  IoMode io = IoMode::kAuto;
-  ProgressMode progress = ProgressMode::kAuto;
+  std::string io = "auto";
+  std::string progress = "auto";
   bool force = false;
   bool no_sync = false;
 };
@@ -35,7 +35,7 @@ const std::map<std::string, ProgressMode> kProgressModes{{"auto", ProgressMode::
 void PrintSummary(const ConvertFlags& flags, const ConvertReport& report) {
   const double speed =
       report.seconds > 0 ? static_cast<double>(report.bytes_written) / report.seconds : 0;
-  if (flags.progress == ProgressMode::kJson) {
+  if (flags.progress == "json") {
     const nlohmann::ordered_json line{{"format", 1},
                                       {"event", "done"},
                                       {"bytes_in", report.bytes_read},
@@ -65,7 +65,7 @@ Result<ConvertReport> Run(const ConvertFlags& flags, ProgressPrinter& progress) 
   ConvertOptions options;
   options.memory_bytes = flags.memory;
   options.threads = flags.threads;
-  options.io = flags.io;
+  options.io = kIoModes.at(flags.io);
   options.overwrite = flags.force;
   options.sync = !flags.no_sync;
   options.cancel = &cancel;
@@ -76,27 +76,31 @@ Result<ConvertReport> Run(const ConvertFlags& flags, ProgressPrinter& progress) 
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
   command.add_option("OUT", flags.output, "GGUF file to write; - writes to standard output")
+      ->type_name("")
       ->required();
-  command.add_option("--mmproj", flags.projector,
-                     "Also write the vision part to this file (llama.cpp dialect of Llama 4)");
   command
-      .add_option("--memory", flags.memory,
-                  "Bound on all buffers: K M G are powers of 1024, KB MB GB powers of 1000; at "
-                  "least 8M; default 1G")
-      ->transform(ByteSize())
-      ->check(
-          CLI::Range(kMinMemoryBytes, std::numeric_limits<std::uint64_t>::max(), "at least 8M"));
+      .add_option(
+          "--mmproj", flags.projector,
+          "Also write the vision part to this file (llama.cpp dialect of Llama 4); default: "
+          "leave it out")
+      ->type_name("FILE");
+  AddByteSize(*command.add_option("--memory", flags.memory,
+                                  "Bound on all buffers: K M G are powers of 1024, KB MB GB powers "
+                                  "of 1000; at least 8M; default 1G"),
+              kMinMemoryBytes);
   command
       .add_option("--threads", flags.threads,
                   "Threads; default: the cores that affinity and cgroup allow")
-      ->check(CLI::Range(1, 1024));
-  command.add_option("--io", flags.io, "How shards are read: auto, mmap, read; default auto")
-      ->transform(CLI::CheckedTransformer(kIoModes, CLI::ignore_case));
-  command
-      .add_option("--progress", flags.progress,
-                  "Progress on stderr: auto (a terminal gets a line), plain, json, none; default "
-                  "auto")
-      ->transform(CLI::CheckedTransformer(kProgressModes, CLI::ignore_case));
+      ->type_name("NUMBER")
+      ->check(CLI::Range(1, 1024).description(""));
+  AddChoices(*command.add_option("--io", flags.io,
+                                 "How shards are read; default auto: mapped, but "
+                                 "read on network file systems"),
+             {"auto", "mmap", "read"});
+  AddChoices(*command.add_option("--progress", flags.progress,
+                                 "Progress on stderr; default auto: a line on a terminal, else "
+                                 "nothing"),
+             {"auto", "plain", "json", "none"});
   command.add_flag("--force", flags.force, "Replace outputs that exist; default: refuse");
   command.add_flag("--no-sync", flags.no_sync,
                    "Do not flush the result to the disk before it gets its name; default: flush");
@@ -109,7 +113,8 @@ void AddConvert(CLI::App& app, Context& context) {
   auto flags = std::make_shared<ConvertFlags>();
   AddFlags(*command, *flags);
   command->callback([flags, &context] {
-    ProgressPrinter progress(context.quiet ? ProgressMode::kNone : flags->progress);
+    ProgressPrinter progress(context.quiet ? ProgressMode::kNone
+                                           : kProgressModes.at(flags->progress));
     const Result<ConvertReport> report = Run(*flags, progress);
     progress.Finish();
     if (!report) return Fail(report.error(), context);

@@ -58,8 +58,8 @@ void AddDiff(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("diff", "Compare two GGUF files; exit code 1 when they differ");
   auto flags = std::make_shared<DiffFlags>();
-  command->add_option("A", flags->a, "A GGUF file")->required();
-  command->add_option("B", flags->b, "The GGUF file to compare it with")->required();
+  command->add_option("A", flags->a, "A GGUF file")->type_name("")->required();
+  command->add_option("B", flags->b, "The GGUF file to compare it with")->type_name("")->required();
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] {
     const Result<std::vector<Difference>> differences = DiffGguf(flags->a, flags->b);

@@ -109,9 +109,12 @@ void AddInspect(CLI::App& app, Context& context) {
       app.add_subcommand("inspect", "Show key-values and tensors of a GGUF or safetensors file");
   auto flags = std::make_shared<InspectFlags>();
   command->add_option("FILE", flags->path, "A .gguf or .safetensors file, or a checkpoint folder")
+      ->type_name("")
       ->required();
-  command->add_option("--kv", flags->key, "Print one value, whole; default: all, shortened");
-  command->add_option("--tensor", flags->tensor, "Print statistics of one tensor's values");
+  command->add_option("--kv", flags->key, "Print one value, whole; default: all, shortened")
+      ->type_name("KEY");
+  command->add_option("--tensor", flags->tensor, "Print statistics of one tensor's values")
+      ->type_name("NAME");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] { Run(*flags, context); });
 }

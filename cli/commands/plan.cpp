@@ -108,8 +108,10 @@ void AddPlan(CLI::App& app, Context& context) {
       app.add_subcommand("plan", "Show what convert would write, without writing anything");
   auto flags = std::make_shared<PlanCommandFlags>();
   AddPlanFlags(*command, flags->plan);
-  command->add_option("OUT", flags->output,
-                      "Where the output would go, for the free space; default: here");
+  command
+      ->add_option("OUT", flags->output,
+                   "Where the output would go, for the free space; default: here")
+      ->type_name("");
   command->add_flag("--mmproj", flags->with_projector,
                     "Also plan the separate vision file; default: the model alone");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");

@@ -23,6 +23,8 @@ std::vector<const CLI::Option*> Options(const CLI::App& app, bool positional) {
   });
 }
 
+bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+
 // ---- man
 // ------------------------------------------------------------------------------------------
 
@@ -46,9 +48,10 @@ std::string Roff(const std::string& text) {
 void PrintManOptions(const CLI::App& app) {
   for (const bool positional : {true, false}) {
     for (const CLI::Option* option : Options(app, positional)) {
-      const bool takes_value = !positional && option->get_type_size() > 0;
+      const bool takes_value = !positional && TakesValue(*option);
       fmt::print(".TP\n.B {}{}\n{}\n", Roff(option->get_name(positional, !positional)),
-                 takes_value ? " VALUE" : "", Roff(option->get_description()));
+                 takes_value ? " " + Roff(option->get_type_name()) : "",
+                 Roff(option->get_description()));
     }
   }
 }
@@ -126,7 +129,7 @@ void PrintZsh(CLI::App& app) {
   for (const CLI::App* verb : Verbs(app)) {
     fmt::print("    {})\n      _arguments", verb->get_name());
     for (const CLI::Option* option : Options(*verb, false)) {
-      const bool takes_value = option->get_type_size() > 0;
+      const bool takes_value = TakesValue(*option);
       for (const std::string& name : option->get_lnames()) {
         fmt::print(" \\\n        '--{}[{}]{}'", name, Quoted(option->get_description()),
                    takes_value ? ":value:_files" : "");
@@ -153,7 +156,7 @@ void PrintFish(CLI::App& app) {
     for (const CLI::Option* option : Options(*verb, false)) {
       for (const std::string& name : option->get_lnames()) {
         fmt::print("complete -c sluice -n '__fish_seen_subcommand_from {}' -l {}{} -d '{}'\n",
-                   verb->get_name(), name, option->get_type_size() > 0 ? " -r" : "",
+                   verb->get_name(), name, TakesValue(*option) ? " -r" : "",
                    FishQuoted(option->get_description()));
       }
     }
