@@ -363,7 +363,7 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kLlamaCpp,
         .gguf_arch = "deepseek2",
-        .loaded_by = "llama.cpp b7850 (January 2026) and later, Ollama 0.15 and later",
+        .loaded_by = "llama.cpp 0c1e570, Ollama fb30760",
         .hf_architectures = kNames,
         .key_values = kLlamaCppKvs,
         .groups = kLlamaCppGroups,
@@ -375,8 +375,8 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kOllama,
         .gguf_arch = "glm4moelite",
-        .loaded_by = "Ollama since January 2026; later versions translate it while loading; not "
-                     "llama.cpp",
+        .loaded_by =
+            "Ollama older than fb30760; fb30760 translates it while loading; not llama.cpp",
         .hf_architectures = kNames,
         .key_values = kOllamaKvs,
         .groups = kOllamaGroups,

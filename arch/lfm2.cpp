@@ -266,7 +266,7 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kLlamaCpp,
         .gguf_arch = "lfm2",
-        .loaded_by = "llama.cpp since July 2025, Ollama since its LFM2 engine",
+        .loaded_by = "llama.cpp 0c1e570, Ollama fb30760",
         .hf_architectures = kNames,
         .key_values = kLlamaCppKvs,
         .groups = kLlamaCppGroups,
@@ -278,7 +278,8 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kOllama,
         .gguf_arch = "lfm2",
-        .loaded_by = "Ollama, which translates the final norm's name while loading; not llama.cpp",
+        .loaded_by =
+            "Ollama older than fb30760; fb30760 translates it while loading; not llama.cpp",
         .hf_architectures = kNames,
         .key_values = kOllamaKvs,
         .groups = kOllamaGroups,
@@ -292,7 +293,7 @@ constexpr std::array kMoeFiles{
     FileSpec{
         .dialect = Dialect::kLlamaCpp,
         .gguf_arch = "lfm2moe",
-        .loaded_by = "llama.cpp since October 2025, Ollama since its LFM2-MoE engine",
+        .loaded_by = "llama.cpp 0c1e570, Ollama fb30760",
         .hf_architectures = kMoeNames,
         .key_values = kLlamaCppMoeKvs,
         .groups = kLlamaCppMoeGroups,

@@ -66,7 +66,7 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kLlamaCpp,
         .gguf_arch = "llama",
-        .loaded_by = "llama.cpp and Ollama, every version since GGUF 3",
+        .loaded_by = "llama.cpp 0c1e570, Ollama fb30760",
         .hf_architectures = kLlamaCppNames,
         .key_values = kLlamaCppKvs,
         .groups = kGroups,
@@ -78,7 +78,7 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kOllama,
         .gguf_arch = "llama",
-        .loaded_by = "Ollama; llama.cpp where head_dim is hidden_size / heads",
+        .loaded_by = "Ollama fb30760 and older, llama.cpp 0c1e570",
         .hf_architectures = kOllamaNames,
         .key_values = kOllamaLlamaKvs,
         .groups = kGroups,

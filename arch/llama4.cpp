@@ -344,7 +344,7 @@ constexpr FileSpec LlamaCppText(std::span<const std::string_view> names) {
   FileSpec file{};
   file.dialect = Dialect::kLlamaCpp;
   file.gguf_arch = "llama4";
-  file.loaded_by = "llama.cpp since April 2025 (vision: with the --mmproj file), Ollama with it";
+  file.loaded_by = "llama.cpp 0c1e570";
   file.hf_architectures = names;
   file.key_values = kLlamaCppKvs;
   file.groups = kTextGroups;
@@ -359,7 +359,7 @@ constexpr std::array kFiles{
         .dialect = Dialect::kLlamaCpp,
         .role = Role::kProjector,
         .gguf_arch = "clip",
-        .loaded_by = "llama.cpp's mtmd tools, beside the text file",
+        .loaded_by = "llama.cpp 0c1e570 (mtmd), beside the model file",
         .hf_architectures = kNames,
         .key_values = kProjectorKvs,
         .groups = kProjectorGroups,
@@ -371,7 +371,7 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kOllama,
         .gguf_arch = "llama4",
-        .loaded_by = "Ollama; not llama.cpp, which wants the vision tensors in a file of their own",
+        .loaded_by = "Ollama fb30760 and older; not llama.cpp",
         .hf_architectures = kNames,
         .key_values = kOllamaKvs,
         .groups = kOllamaGroups,

@@ -235,7 +235,8 @@ constexpr std::array kFiles{
     FileSpec{
         .dialect = Dialect::kOllama,
         .gguf_arch = "mllama",
-        .loaded_by = "Ollama versions with the mllama engine (0.4 and later); not llama.cpp",
+        .loaded_by =
+            "Ollama versions whose Go engine has mllama; not Ollama fb30760, not llama.cpp",
         .hf_architectures = kNames,
         .key_values = kKvs,
         .groups = kGroups,
