@@ -118,6 +118,19 @@ std::optional<Finding> RopeScalingIsKnown(const HParams& hparams) {
   return Finding{FindingKind::kUnsupported, "rope scaling of type '" + type + "'"};
 }
 
+std::optional<Finding> RopeScalingHasKeys(const HParams& hparams) {
+  if (!IsLlama3(hparams)) return RopeScalingIsKnown(hparams);
+  return Finding{FindingKind::kUnsupported,
+                 "rope scaling of type 'llama3', whose factors no reader of this family looks for"};
+}
+
+std::optional<Finding> RopeIsUnscaled(const HParams& hparams) {
+  const std::string& type = hparams.Text(kRopeType);
+  if (type == "default") return std::nullopt;
+  return Finding{FindingKind::kUnsupported,
+                 "rope scaling of type '" + type + "' in this dialect, which has no keys for it"};
+}
+
 std::optional<Finding> OllamaRopeScalingIsKnown(const HParams& hparams) {
   const std::string& type = hparams.Text(kRopeType);
   if (type != "yarn") return RopeScalingIsKnown(hparams);

@@ -39,6 +39,10 @@ std::optional<Finding> ActivationIsSilu(const HParams& hparams);
 std::optional<Finding> RopeIsWhole(const HParams& hparams);
 // rope_type is one that the llama.cpp key-values can express.
 std::optional<Finding> RopeScalingIsKnown(const HParams& hparams);
+// The same where no tensor holds the factors of "llama3".
+std::optional<Finding> RopeScalingHasKeys(const HParams& hparams);
+// rope_type is "default": the dialect has no keys for any other.
+std::optional<Finding> RopeIsUnscaled(const HParams& hparams);
 // The same for the tensors and keys of the Ollama dialect: "default", "linear" and "llama3".
 std::optional<Finding> OllamaRopeScalingIsKnown(const HParams& hparams);
 

@@ -38,9 +38,13 @@ struct Extent {
   constexpr bool operator==(const Extent&) const = default;
 };
 
+inline constexpr std::uint32_t kMaxCoefficient = 0xFFFF'FFFF;
+
 constexpr Term Product(const Term& a, const Term& b, bool& fits) {
-  Term product{a.coefficient * b.coefficient, a.factors};
-  if (product.coefficient == 0) return {};
+  const std::uint64_t coefficient = std::uint64_t{a.coefficient} * b.coefficient;
+  if (coefficient == 0) return {};
+  if (coefficient > kMaxCoefficient) fits = false;
+  Term product{static_cast<std::uint32_t>(coefficient), a.factors};
   for (const Hp factor : b.factors) {
     if (factor == Hp::kNone) continue;
     if (product.factors[0] != Hp::kNone) fits = false;
@@ -63,6 +67,7 @@ constexpr Extent operator+(const Extent& a, const Extent& b) {
       continue;
     }
     slot->factors = term.factors;
+    if (slot->coefficient > kMaxCoefficient - term.coefficient) sum.valid = false;
     slot->coefficient += term.coefficient;
   }
   if (sum.terms[1].coefficient != 0 && sum.terms[1].factors < sum.terms[0].factors) {

@@ -152,8 +152,8 @@ constexpr auto kDerived =
     Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
 constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, RopeIsInterleaved, DenseBlocksLead,
                                GroupsDivideExperts};
-constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, LlamaCppThetaIsGiven};
-constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown, OllamaThetaIsGiven};
+constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LlamaCppThetaIsGiven};
+constexpr std::array kOllamaFindings{RopeIsUnscaled, OllamaThetaIsGiven};
 
 constexpr std::array kOllamaKvs{
     KvRule{"general.file_type", KvType::kU32, FileType{}},
@@ -197,6 +197,9 @@ constexpr auto kLlamaCppKvs = Join(
         KvRule{".rope.scaling.type", KvType::kString, RopeScalingType},
         KvRule{".rope.scaling.factor", KvType::kF32, RopeScalingFactor},
         KvRule{".rope.scaling.original_context_length", KvType::kU32, YarnOriginalContext},
+        KvRule{".rope.scaling.yarn_attn_factor", KvType::kF32, kRopeAttentionFactor},
+        KvRule{".rope.scaling.yarn_beta_fast", KvType::kF32, kRopeBetaFast},
+        KvRule{".rope.scaling.yarn_beta_slow", KvType::kF32, kRopeBetaSlow},
         KvRule{".rope.freq_base", KvType::kF32, ThetaOrTransformersDefault},
         KvRule{".attention.layer_norm_rms_epsilon", KvType::kF32, kRmsEps},
         KvRule{".expert_count", KvType::kU32, kExperts},

@@ -126,8 +126,8 @@ constexpr auto kSharedDerived =
 constexpr auto kDerived = Join(kSharedDerived, std::array{DerivedRule{kFfn, AdjustedFfn}});
 constexpr std::array kMoeFindings{RopeIsWhole, LayerTypesFit};
 constexpr auto kFindings = Join(kMoeFindings, std::array{WidthIsSane});
-constexpr std::array kLlamaCppFindings{RopeScalingIsKnown};
-constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
+constexpr std::array kLlamaCppFindings{RopeScalingHasKeys};
+constexpr std::array kOllamaFindings{RopeScalingHasKeys, OllamaRopeScalingIsKnown};
 
 // ---- Key-values
 // -----------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ constexpr std::array kFiles{
         .dropped = kDropped,
         .generated = kLlamaCppGenerated,
         .findings = kLlamaCppFindings,
-        .tokenizer = {},
+        .tokenizer = {.writes_space_prefix = true},
     },
     FileSpec{
         .dialect = Dialect::kOllama,

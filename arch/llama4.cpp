@@ -49,11 +49,13 @@ bool IsDense(const HParams& hparams, std::uint64_t block) { return !IsMoe(hparam
 
 std::optional<Finding> MoeLayersFollowTheStep(const HParams& hparams) {
   if (!hparams.Has(kMoeLayers)) return std::nullopt;
-  std::vector<std::int64_t> expected;
-  for (std::uint64_t block = 0; block < hparams.Count(kBlocks); ++block) {
-    if (IsMoe(hparams, block)) expected.push_back(static_cast<std::int64_t>(block));
+  const std::vector<std::int64_t>& listed = hparams.Integers(kMoeLayers);
+  const std::uint64_t step = hparams.Count(kMoeStep);
+  bool follows = listed.size() == hparams.Count(kBlocks) / step;
+  for (std::size_t i = 0; i < listed.size() && follows; ++i) {
+    follows = listed[i] >= 0 && static_cast<std::uint64_t>(listed[i]) == (i + 1) * step - 1;
   }
-  if (hparams.Integers(kMoeLayers) == expected) return std::nullopt;
+  if (follows) return std::nullopt;
   return Finding{FindingKind::kUnsupported,
                  "moe_layers is not what interleave_moe_layer_step gives, and readers know only "
                  "the step"};

@@ -193,9 +193,10 @@ struct SpecialToken {
 
 struct TokenizerFacts {
   // The family's own name for the pre-tokenizer that the table calls `published_pre`.
-  std::string_view published_pre;
-  std::string_view family_pre;
-  std::span<const SpecialToken> special_tokens;
+  std::string_view published_pre = {};
+  std::string_view family_pre = {};
+  std::span<const SpecialToken> special_tokens = {};
+  bool writes_space_prefix = false;  // tokenizer_config.json's add_prefix_space, for llama.cpp
 };
 
 // ---- Files and families -------------------------------------------------------------------------

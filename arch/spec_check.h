@@ -50,6 +50,15 @@ constexpr bool IsBound(const Family& family, const Extent& extent) {
   return true;
 }
 
+constexpr bool IsBound(const Family& family, const View& view) {
+  if (const auto* split = std::get_if<Split>(&view)) return IsBound(family, split->outer);
+  if (const auto* take = std::get_if<Take>(&view)) {
+    return IsBound(family, take->begin) && IsBound(family, take->count);
+  }
+  if (const auto* pairs = std::get_if<RopePairs>(&view)) return IsBound(family, pairs->heads);
+  return !std::holds_alternative<StackExperts>(view) || IsBound(family, Hp::kExperts);
+}
+
 constexpr void Erase(Shape& shape, std::size_t axis) {
   for (std::size_t i = axis; i + 1 < shape.rank; ++i) shape.extents[i] = shape.extents[i + 1];
   shape.extents[--shape.rank] = Extent();
@@ -119,16 +128,18 @@ constexpr bool PartsTile(std::span<const TensorRule> rules, const TensorRule& ru
   if (part.take == nullptr) return true;
   Extent filled;
   bool starts_where_another_ends = part.take->begin.IsZero();
+  std::size_t same_begin = 0;  // parts that begin here, this one among them
   for (const TensorRule& other : rules) {
     if (other.source != rule.source || other.shape != rule.shape) continue;
     const Part another = PartOf(other);
     if (another.take == nullptr) return false;
     filled = filled + another.take->count;
+    if (another.take->begin == part.take->begin) ++same_begin;
     if (another.take->begin + another.take->count == part.take->begin) {
       starts_where_another_ends = true;
     }
   }
-  return starts_where_another_ends && filled == part.whole;
+  return starts_where_another_ends && same_begin == 1 && filled == part.whole;
 }
 
 constexpr Defect CheckRule(const Family& family, const FileSpec& file, const TensorGroup& group,
@@ -138,6 +149,9 @@ constexpr Defect CheckRule(const Family& family, const FileSpec& file, const Ten
   if (Contains(rule.source, "{xid}") != stacks) return Defect::kExpertNotStacked;
   for (const Extent& extent : rule.shape.extents) {
     if (!extent.valid || !IsBound(family, extent)) return Defect::kUnboundHParam;
+  }
+  for (const View& view : rule.views) {
+    if (!IsBound(family, view)) return Defect::kUnboundHParam;
   }
   const auto expected = ExpectedShape(file.gguf_arch, group.target_prefix, rule.target);
   if (!expected) return Defect::kUnknownTarget;

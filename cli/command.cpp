@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <cstdio>
-#include <limits>
+#include <charconv>
 #include <map>
+#include <optional>
+#include <string_view>
 #include <utility>
 
+#include "core/checked.h"
 #include "pipeline/key_values.h"
 
 namespace sluice::cli {
@@ -16,6 +18,29 @@ namespace {
 std::atomic<bool> cancel_requested{false};
 
 void OnSignal(int) { cancel_requested.store(true); }
+
+// The factor of a unit: 1, or a power of 1024 ("k", "kib") or of 1000 ("kb"). 0 for no unit.
+std::uint64_t UnitBytes(std::string_view unit) {
+  if (unit.empty() || unit == "b") return 1;
+  const bool decimal = unit.size() == 2 && unit[1] == 'b';
+  if (!decimal && unit.size() != 1 && unit.substr(1) != "ib") return 0;
+  std::uint64_t bytes = 1;
+  for (const char letter : {'k', 'm', 'g', 't'}) {
+    bytes *= decimal ? 1000 : 1024;
+    if (unit[0] == letter) return bytes;
+  }
+  return 0;
+}
+
+// "512M" -> 2^29; nullopt for anything but digits and a unit, and for what does not fit.
+std::optional<std::uint64_t> ParseBytes(const std::string& text) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [unit, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc()) return std::nullopt;
+  const std::uint64_t factor = UnitBytes(CLI::detail::to_lower(std::string(unit, end)));
+  return factor == 0 ? std::nullopt : CheckedMul(number, factor);
+}
 
 }  // namespace
 
@@ -41,12 +66,12 @@ ExitCode ExitCodeOf(ErrorCode code) {
 }
 
 void Fail(const Error& error, Context& context) {
-  fmt::print(stderr, "error: {}\n", error.Format());
+  Say("error: {}\n", error.Format());
   context.exit_code = ExitCodeOf(error.code);
 }
 
 void PrintWarnings(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : warnings) Say("warning: {}\n", warning);
 }
 
 std::string HumanBytes(std::uint64_t bytes) {
@@ -60,21 +85,15 @@ std::string HumanBytes(std::uint64_t bytes) {
 }
 
 void AddByteSize(CLI::Option& option, std::uint64_t least) {
-  constexpr std::uint64_t kKilo = 1000;
-  constexpr std::uint64_t kKibi = 1024;
-  std::map<std::string, std::uint64_t> units{{"b", 1}};
-  std::uint64_t decimal = 1;
-  std::uint64_t binary = 1;
-  for (const char letter : {'k', 'm', 'g', 't'}) {
-    decimal *= kKilo;
-    binary *= kKibi;
-    units[std::string(1, letter)] = binary;
-    units[std::string{letter, 'i', 'b'}] = binary;
-    units[std::string{letter, 'b'}] = decimal;
-  }
-  CLI::Validator number = CLI::AsNumberWithUnit(units);
-  CLI::Validator range = CLI::Range(least, std::numeric_limits<std::uint64_t>::max());
-  option.type_name("BYTES")->transform(number.description(""))->check(range.description(""));
+  const auto to_bytes = [least](std::string& text) -> std::string {
+    const std::optional<std::uint64_t> bytes = ParseBytes(text);
+    if (!bytes || *bytes < least) {
+      return fmt::format("expected a size such as 512M, at least {}, got '{}'", least, text);
+    }
+    text = std::to_string(*bytes);
+    return "";
+  };
+  option.type_name("BYTES")->transform(CLI::Validator(to_bytes, ""));
 }
 
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices) {
@@ -145,6 +164,7 @@ const std::atomic<bool>& CancelOnSignals() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
   return cancel_requested;
 }
 

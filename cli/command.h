@@ -1,10 +1,14 @@
 // What the verbs of the command line share: exit codes, error output, option parsing.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -39,6 +43,12 @@ void AddDiff(CLI::App& app, Context& context);
 // The hidden verb that writes the man page and the shell completions from the same definitions.
 void AddReference(CLI::App& app, Context& context);
 
+// Prints to stderr. One that takes nothing (a full disk, a closed terminal) fails no conversion.
+template <typename... T>
+void Say(fmt::format_string<T...> format, T&&... arguments) {
+  std::fputs(fmt::format(format, std::forward<T>(arguments)...).c_str(), stderr);
+}
+
 // Prints an error to stderr and sets the exit code.
 void Fail(const Error& error, Context& context);
 // Prints "warning: ..." lines to stderr.
@@ -68,7 +78,8 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags);
 // kUsage for a --set that is not KEY=TYPE:VALUE.
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
 
-// A flag that SIGINT and SIGTERM set. A second signal ends the process at once.
+// A flag that SIGINT and SIGTERM set. A second signal ends the process at once. From then on a pipe
+// whose reader has gone is a write error, not a signal.
 const std::atomic<bool>& CancelOnSignals();
 
 }  // namespace sluice::cli

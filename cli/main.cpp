@@ -1,14 +1,26 @@
 // sluice: the command line.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <cstdio>
 #include <exception>
+#include <system_error>
 
 #include "cli/command.h"
+#include "cli/usage.h"
 #include "sluice_version.h"
 
 namespace {
+
+// The first files that are opened would take the place of closed standard streams, and messages
+// would end in a model. Standard output stays unwritable: what is lost there is an error.
+void OpenStandardStreams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) != -1) continue;
+    ::open("/dev/null", descriptor == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
 
 // A checkpoint may have more shards than the default limit on open files.
 void RaiseFileLimit() {
@@ -25,7 +37,9 @@ int Run(int argc, char** argv) {
                "sluice");
   app.set_version_flag("--version", std::string("sluice ") + SLUICE_VERSION,
                        "Print the version and exit");
-  app.add_flag("-q,--quiet", context.quiet, "Print results and errors only");
+  app.add_flag("-q,--quiet", context.quiet,
+               "Print results and errors only; default: warnings and a summary too");
+  app.failure_message(UsageMessage);
   app.require_subcommand(1);
   app.fallthrough();
   AddConvert(app, context);
@@ -36,19 +50,25 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kUsage;
+    if (app.exit(error) != 0) return kUsage;
   }
+  if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
   return context.exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardStreams();
   RaiseFileLimit();
   try {
     return Run(argc, argv);
+  } catch (const std::system_error& error) {
+    // The only one that is expected: fmt::print to standard output.
+    sluice::cli::Say("error: standard output: cannot write: got {}\n", error.code().message());
+    return sluice::cli::kIo;
   } catch (const std::exception& exception) {
-    fmt::print(stderr, "error: unexpected exception: {}\n", exception.what());
+    sluice::cli::Say("error: unexpected exception: {}\n", exception.what());
     return sluice::cli::kBug;
   }
 }

@@ -68,20 +68,24 @@ nlohmann::ordered_json ArrayJson(const gguf::Array& array) {
   return nullptr;
 }
 
-// Line breaks would tear the table apart.
-std::string OneLine(std::string text) {
+}  // namespace
+
+std::string Printable(std::string_view text) {
+  constexpr unsigned char kFirstPrintable = 0x20;
+  constexpr unsigned char kDelete = 0x7F;
   std::string escaped;
   for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
     if (c == '\n') {
       escaped += "\\n";
+    } else if (byte < kFirstPrintable || byte == kDelete) {
+      escaped += fmt::format("\\x{:02x}", byte);
     } else {
       escaped += c;
     }
   }
   return escaped;
 }
-
-}  // namespace
 
 nlohmann::ordered_json ValueJson(const gguf::Value& value) {
   return std::visit(
@@ -117,8 +121,8 @@ void PrintMetadata(const gguf::Metadata& metadata) {
     if (const auto* array = std::get_if<gguf::Array>(&item.value)) {
       type = fmt::format("{}[{}]", gguf::ValueTypeName(array->element_type()), array->size());
     }
-    fmt::print("{:<44} {:>12}  {}\n", item.key, type,
-               OneLine(gguf::ToText(item.value, kShownItems, kShownChars)));
+    fmt::print("{:<44} {:>12}  {}\n", Printable(item.key), type,
+               Printable(gguf::ToText(item.value, kShownItems, kShownChars)));
   }
 }
 

@@ -59,12 +59,12 @@ void ProgressPrinter::PrintLine(const Progress& progress, double seconds) {
                                       {"bytes_total", progress.bytes_total},
                                       {"seconds", seconds},
                                       {"tensor", progress.tensor}};
-    fmt::print(stderr, "{}\n", line.dump());
+    Say("{}\n", line.dump());
   } else if (mode_ == ProgressMode::kPlain) {
-    fmt::print(stderr, "{}\n", Line(progress, seconds));
+    Say("{}\n", Line(progress, seconds));
   } else {
     // Return to the line's start, print, erase what a longer line has left.
-    fmt::print(stderr, "\r{}\x1b[K", Line(progress, seconds).substr(0, TerminalColumns() - 1));
+    Say("\r{}\x1b[K", Line(progress, seconds).substr(0, TerminalColumns() - 1));
     std::fflush(stderr);
     line_is_open_ = true;
   }
@@ -82,7 +82,7 @@ void ProgressPrinter::Update(const Progress& progress) {
 
 void ProgressPrinter::Finish() {
   if (!line_is_open_) return;
-  fmt::print(stderr, "\r\x1b[K");
+  Say("\r\x1b[K");
   line_is_open_ = false;
 }
 

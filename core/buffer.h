@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <span>
@@ -19,6 +20,7 @@ class Buffer {
   std::span<std::byte> Reserve(std::size_t size) {
     if (size > capacity_) {
       constexpr std::size_t kAlignment = 64;
+      if (size > std::numeric_limits<std::size_t>::max() - kAlignment) throw std::bad_alloc();
       memory_.reset();
       capacity_ = 0;
       memory_.reset(

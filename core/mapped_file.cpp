@@ -169,7 +169,7 @@ Status MappedFile::Populate(std::uint64_t offset, std::uint64_t size) const {
         return ErrnoError("cannot read", path(), errno).AtOffset(offset);
     }
   }
-  return Ok();
+  return CheckIntact();
 }
 
 void MappedFile::Release(std::uint64_t offset, std::uint64_t size) const {
@@ -178,10 +178,11 @@ void MappedFile::Release(std::uint64_t offset, std::uint64_t size) const {
 }
 
 Status MappedFile::CheckIntact() const {
-  if (mapping_->slot == nullptr || !mapping_->slot->damaged.load(std::memory_order_acquire)) {
-    return Ok();
-  }
+  // A loss inside the last page raises no signal: the kernel fills the page with zeros.
   const Result<std::uint64_t> now = mapping_->file.Size();
+  const bool damaged =
+      mapping_->slot != nullptr && mapping_->slot->damaged.load(std::memory_order_acquire);
+  if (!damaged && now && *now == mapping_->size) return Ok();
   return MakeError(ErrorCode::kCorrupt, "file changed while it was read")
       .In(path())
       .Expected(fmt::format("{} bytes", mapping_->size))

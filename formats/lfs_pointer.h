@@ -21,4 +21,8 @@ inline constexpr std::string_view kLfsPointerStart = "version https://git-lfs.gi
       .Advice("fetch the real file: run `git lfs pull` in the checkpoint folder");
 }
 
+[[nodiscard]] inline bool IsLfsPointerError(const Error& error) {
+  return error.what == LfsPointerError("").what;
+}
+
 }  // namespace sluice

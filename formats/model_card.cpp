@@ -1,5 +1,6 @@
 #include "formats/model_card.h"
 
+#include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include <initializer_list>
@@ -52,7 +53,9 @@ ModelCard ReadCard(const YAML::Node& yaml) {
   card.version = Scalar(yaml, {"version", "model_version"});
   card.organization = Scalar(yaml, {"organization", "model_organization"});
   card.description = Scalar(yaml, {"description", "model_description"});
-  card.license = Scalar(yaml, {"license"});
+  std::vector<std::string> licenses;
+  AppendList(yaml, {"license"}, licenses);
+  card.license = fmt::format("{}", fmt::join(licenses, ","));
   card.license_name = Scalar(yaml, {"license_name"});
   card.license_link = Scalar(yaml, {"license_link"});
   AppendList(yaml, {"base_model", "base_models"}, card.base_models);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -165,13 +166,12 @@ class GroupBinder {
     return binder_.index_[position].info->shape;
   }
 
-  // Empty when an extent passes 64 bits, which no source can match.
+  // An extent that passes 64 bits becomes the largest number, which no tensor in a file has.
   [[nodiscard]] std::vector<std::uint64_t> Numbers(const arch::Shape& shape) const {
     std::vector<std::uint64_t> numbers;
     for (std::size_t i = 0; i < shape.rank; ++i) {
       const auto number = Evaluate(shape.extents[i], binder_.hparams_);
-      if (!number) return {};
-      numbers.push_back(*number);
+      numbers.push_back(number.value_or(std::numeric_limits<std::uint64_t>::max()));
     }
     return numbers;
   }
@@ -313,10 +313,19 @@ std::vector<std::string> SourcePatterns(std::span<const FileSpec* const> files) 
   return {patterns.begin(), patterns.end()};
 }
 
+// Numbers as PatternOf writes them, so that the names of placeholders do not count.
+std::string WithoutNames(std::string pattern) {
+  for (const std::string_view token : {kBlockToken, kExpertToken}) {
+    const std::size_t at = pattern.find(token);
+    if (at != std::string::npos) pattern.replace(at, token.size(), "{}");
+  }
+  return pattern;
+}
+
 std::string NearestPattern(const std::string& pattern, std::span<const std::string> candidates) {
   const auto nearest = std::min_element(
       candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
-        return EditDistance(pattern, a) < EditDistance(pattern, b);
+        return EditDistance(pattern, WithoutNames(a)) < EditDistance(pattern, WithoutNames(b));
       });
   return nearest == candidates.end() ? "" : *nearest;
 }

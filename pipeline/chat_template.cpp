@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "formats/lfs_pointer.h"
 #include "pipeline/vocabulary.h"
 
 namespace sluice {
@@ -46,11 +47,16 @@ Result<std::vector<NamedTemplate>> FromElement(json::Element element, const std:
   return templates;
 }
 
+Result<std::string> ReadTemplateFile(const fs::path& path) {
+  SLUICE_ASSIGN(std::string text, ReadWholeFile(path.string(), kMaxTemplateBytes));
+  if (IsLfsPointer(text)) return LfsPointerError(path.string());
+  return text;
+}
+
 // chat_template.jinja, and additional_chat_templates/NAME.jinja in name order.
 Result<std::vector<NamedTemplate>> FromJinjaFiles(const fs::path& root) {
   std::vector<NamedTemplate> templates;
-  SLUICE_ASSIGN(std::string text,
-                ReadWholeFile((root / "chat_template.jinja").string(), kMaxTemplateBytes));
+  SLUICE_ASSIGN(std::string text, ReadTemplateFile(root / "chat_template.jinja"));
   templates.push_back({std::string(kDefaultName), std::move(text)});
   std::error_code error;
   std::set<fs::path> additional;
@@ -59,7 +65,7 @@ Result<std::vector<NamedTemplate>> FromJinjaFiles(const fs::path& root) {
     if (entry->path().extension() == ".jinja") additional.insert(entry->path());
   }
   for (const fs::path& path : additional) {
-    SLUICE_ASSIGN(text, ReadWholeFile(path.string(), kMaxTemplateBytes));
+    SLUICE_ASSIGN(text, ReadTemplateFile(path));
     templates.push_back({path.stem().string(), std::move(text)});
   }
   return templates;

@@ -28,6 +28,7 @@ bool IsRegularOutput(const std::string& path) {
 }
 
 Status CheckOutput(const std::string& path, const Plan& plan) {
+  if (path.empty()) return MakeError(ErrorCode::kUsage, "output has no name");
   std::error_code error;
   if (fs::is_directory(path, error)) {
     return MakeError(ErrorCode::kUsage, "output is a folder")
@@ -61,13 +62,14 @@ Status CheckOutputs(const Plan& plan, std::span<const std::string> outputs) {
 
 Result<std::unique_ptr<Sink>> OpenSink(const std::string& path, const FilePlan& file,
                                        const ConvertOptions& options) {
-  if (path == kStandardOutput)
-    return OpenStreamSink(File::Borrow(STDOUT_FILENO, "standard output"));
+  if (path == kStandardOutput) {
+    return OpenStreamSink(File::Borrow(STDOUT_FILENO, "standard output"), options.cancel);
+  }
   if (IsRegularOutput(path)) {
     return OpenFileSink(path, file.file_bytes(), {options.overwrite, options.sync});
   }
   SLUICE_ASSIGN(File device, File::Open(path, O_WRONLY));
-  return OpenStreamSink(std::move(device));
+  return OpenStreamSink(std::move(device), options.cancel);
 }
 
 void WarnOfOverflow(const Plan& plan, const GraphReport& graph,

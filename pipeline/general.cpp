@@ -18,36 +18,41 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxReadmeBytes = 16 << 20;
 
-enum class NumberKind : std::uint8_t { kInteger, kReal };
+enum class ValueKind : std::uint8_t { kInteger, kReal, kText };
 
 // generation_config.json field -> general.sampling.* key, in the order in which they are written.
 struct SamplingRule {
   std::string_view field;
   std::string_view key;
-  NumberKind kind;
+  ValueKind kind;
 };
 constexpr std::array kSampling{
-    SamplingRule{"top_k", "top_k", NumberKind::kInteger},
-    SamplingRule{"top_p", "top_p", NumberKind::kReal},
-    SamplingRule{"min_p", "min_p", NumberKind::kReal},
-    SamplingRule{"xtc_probability", "xtc_probability", NumberKind::kReal},
-    SamplingRule{"xtc_threshold", "xtc_threshold", NumberKind::kReal},
-    SamplingRule{"temperature", "temp", NumberKind::kReal},
-    SamplingRule{"penalty_last_n", "penalty_last_n", NumberKind::kInteger},
-    SamplingRule{"repetition_penalty", "penalty_repeat", NumberKind::kReal},
-    SamplingRule{"mirostat", "mirostat", NumberKind::kInteger},
-    SamplingRule{"mirostat_tau", "mirostat_tau", NumberKind::kReal},
-    SamplingRule{"mirostat_eta", "mirostat_eta", NumberKind::kReal},
+    SamplingRule{"sequence", "sequence", ValueKind::kText},
+    SamplingRule{"top_k", "top_k", ValueKind::kInteger},
+    SamplingRule{"top_p", "top_p", ValueKind::kReal},
+    SamplingRule{"min_p", "min_p", ValueKind::kReal},
+    SamplingRule{"xtc_probability", "xtc_probability", ValueKind::kReal},
+    SamplingRule{"xtc_threshold", "xtc_threshold", ValueKind::kReal},
+    SamplingRule{"temperature", "temp", ValueKind::kReal},
+    SamplingRule{"penalty_last_n", "penalty_last_n", ValueKind::kInteger},
+    SamplingRule{"repetition_penalty", "penalty_repeat", ValueKind::kReal},
+    SamplingRule{"mirostat", "mirostat", ValueKind::kInteger},
+    SamplingRule{"mirostat_tau", "mirostat_tau", ValueKind::kReal},
+    SamplingRule{"mirostat_eta", "mirostat_eta", ValueKind::kReal},
 };
 
 void AddSampling(const ConfigFiles& config, gguf::Metadata& metadata) {
   if (!config.generation) return;
   for (const SamplingRule& rule : kSampling) {
     const auto value = json::Find(config.generation->root(), rule.field);
+    const std::string key = fmt::format("general.sampling.{}", rule.key);
+    if (rule.kind == ValueKind::kText) {
+      if (const auto text = json::AsString(value)) metadata.Set(key, std::string(*text));
+      continue;
+    }
     double number = 0;
     if (!value || !value->is_number() || value->get(number) != simdjson::SUCCESS) continue;
-    const std::string key = fmt::format("general.sampling.{}", rule.key);
-    if (rule.kind == NumberKind::kReal) {
+    if (rule.kind == ValueKind::kReal) {
       metadata.Set(key, static_cast<float>(number));
     } else if (const auto integer = json::AsInteger(value)) {
       metadata.Set(key, static_cast<std::int32_t>(*integer));

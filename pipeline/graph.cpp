@@ -124,8 +124,10 @@ class ConversionGraph {
 
   Result<GraphReport> Run(std::size_t num_outputs) {
     Wire();
+    if (!first_error_.failed()) {  // heads of outputs without tensors
+      Guarded([&] { return writer_.WriteHeadsUpTo(num_outputs); });
+    }
     if (std::optional<Error> error = first_error_.Take()) return *std::move(error);
-    SLUICE_TRY(writer_.WriteHeadsUpTo(num_outputs));  // of outputs without tensors
     return writer_.TakeReport();
   }
 
@@ -137,16 +139,21 @@ class ConversionGraph {
     if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
       Fail(MakeError(ErrorCode::kCancelled, "cancelled"));
     }
-    if (first_error_.failed()) return token;
+    if (!first_error_.failed()) Guarded([&] { return stage(token->slab); });
+    return token;
+  }
+
+  // Turns what `work` returns or throws into the run's error.
+  template <class Work>
+  void Guarded(const Work& work) {
     try {
-      Status status = stage(token->slab);
+      Status status = work();
       if (!status) Fail(std::move(status).error());
     } catch (const std::bad_alloc&) {
       Fail(MakeError(ErrorCode::kResource, "out of memory"));
     } catch (const std::exception& exception) {
       Fail(MakeError(ErrorCode::kBug, "unexpected exception").Actual(exception.what()));
     }
-    return token;
   }
 
   void Fail(Error error) {

@@ -145,6 +145,16 @@ std::string FieldName(const HParamRule& rule, std::string_view path) {
   return fmt::format("{}{}", rule.section == arch::Section::kVision ? "vision_config." : "", path);
 }
 
+// Every name that the field goes by.
+std::string FieldNames(const HParamRule& rule) {
+  std::string names;
+  for (const std::string_view path : rule.paths) {
+    if (path.empty()) continue;
+    names += fmt::format("{}'{}'", names.empty() ? "" : " or ", FieldName(rule, path));
+  }
+  return names;
+}
+
 }  // namespace
 
 Result<ConfigFiles> LoadConfigFiles(const std::string& folder) {
@@ -196,8 +206,7 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
       hparams.Set(rule.id, FallbackValue(rule.kind, *rule.fallback), false);
     } else if (rule.need == arch::Need::kRequired) {
       problems.push_back(
-          MakeError(ErrorCode::kCorrupt,
-                    fmt::format("field '{}' is missing", FieldName(rule, rule.paths.front())))
+          MakeError(ErrorCode::kCorrupt, fmt::format("field {} is missing", FieldNames(rule)))
               .In(files.config.path()));
     }
   }

@@ -65,7 +65,8 @@ Result<Inspection> InspectSafetensors(const MappedFile& file) {
   return inspection;
 }
 
-// Sums in double precision, in order.
+// Sums in double precision, in order, of distances from the first finite value: the deviation of
+// values that hardly differ would drown in sums of the values themselves.
 class StatisticsCollector {
  public:
   void Add(std::span<const float> values) {
@@ -78,10 +79,12 @@ class StatisticsCollector {
         ++statistics_.infinities;
       } else {
         statistics_.zeros += value == 0 ? 1 : 0;
+        if (min_ > max_) origin_ = value;  // the first
         min_ = std::min<double>(min_, value);
         max_ = std::max<double>(max_, value);
-        sum_ += value;
-        squares_ += static_cast<double>(value) * value;
+        const double distance = value - origin_;
+        sum_ += distance;
+        squares_ += distance * distance;
       }
     }
   }
@@ -92,9 +95,10 @@ class StatisticsCollector {
       const auto count = static_cast<double>(finite);
       statistics_.min = min_;
       statistics_.max = max_;
-      statistics_.mean = sum_ / count;
+      const double mean_distance = sum_ / count;
+      statistics_.mean = origin_ + mean_distance;
       statistics_.standard_deviation =
-          std::sqrt(std::max(0.0, squares_ / count - statistics_.mean * statistics_.mean));
+          std::sqrt(std::max(0.0, squares_ / count - mean_distance * mean_distance));
     }
     return std::move(statistics_);
   }
@@ -103,6 +107,7 @@ class StatisticsCollector {
   TensorStatistics statistics_;
   double min_ = std::numeric_limits<double>::infinity();
   double max_ = -std::numeric_limits<double>::infinity();
+  double origin_ = 0;
   double sum_ = 0;
   double squares_ = 0;
 };

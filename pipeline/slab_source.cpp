@@ -36,6 +36,7 @@ std::optional<Slab> SlabSource::Next() {
   slab.expr = &tensor->expr;
   slab.first = element_;
   slab.count = NextSlabElements(tensor->expr, cost_, element_, max_slab_bytes_);
+  slab.buffer_bytes = SlabBytes(tensor->expr, cost_, slab.count);
   element_ += slab.count;
   if (element_ == tensor->expr.elements) {
     slab.padding = PaddingAfter(*outputs_[output_].plan, tensor_);

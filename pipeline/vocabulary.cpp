@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 
+#include "formats/lfs_pointer.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 
 namespace sluice {
@@ -226,6 +228,33 @@ gguf::Array ArrayOf(const std::vector<T>& values) {
   return gguf::Array::Of(std::span<const T>(values));
 }
 
+// added_tokens.json, which stands beside vocab.json; whether a token is special is said by
+// tokenizer_config.json.
+std::vector<tokenizer::AddedToken> AddedBesideVocab(const TokenizerFiles& files) {
+  std::set<std::string_view> special;
+  if (files.config) {
+    const auto decoder = json::Find(files.config->root(), "added_tokens_decoder");
+    if (const auto entries = json::AsObject(decoder)) {
+      for (const auto [id, token] : *entries) {
+        const auto text = json::AsString(json::Find(token, "content"));
+        if (text && json::AsBool(json::Find(token, "special")).value_or(false)) {
+          special.insert(*text);
+        }
+      }
+    }
+  }
+  std::vector<tokenizer::AddedToken> added;
+  const auto list = files.added_tokens ? json::AsObject(files.added_tokens->root()) : std::nullopt;
+  if (!list) return added;
+  for (const auto [text, id] : *list) {
+    std::uint64_t number = 0;
+    if (id.get(number) != simdjson::SUCCESS || number > UINT32_MAX) continue;
+    added.push_back(
+        {static_cast<std::uint32_t>(number), std::string(text), special.contains(text)});
+  }
+  return added;
+}
+
 }  // namespace
 
 Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
@@ -254,7 +283,7 @@ Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
         tokenizer::ReadSentencePiece(path("tokenizer.model"));
     if (pieces) {
       files.pieces = *std::move(pieces);
-    } else if (files.bpe) {
+    } else if (files.bpe && !IsLfsPointerError(pieces.error())) {
       warnings.emplace_back("tokenizer.model is not SentencePiece: using tokenizer.json");
     } else {
       return std::move(pieces).error();
@@ -263,7 +292,8 @@ Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
   }
   if (files.bpe) return files;
   if (exists("vocab.json") && exists("merges.txt")) {
-    SLUICE_ASSIGN(files.bpe, tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt")));
+    SLUICE_ASSIGN(files.bpe, tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt"),
+                                                           AddedBesideVocab(files)));
     return files;
   }
   return MakeError(ErrorCode::kMissing, "no tokenizer")
@@ -309,7 +339,7 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
         (fs::path(folder) / (files.pieces.empty() ? "tokenizer.json" : "tokenizer.model"))
             .string());
   }
-  if (IsLlamaCpp(dialect) && files.config) {
+  if (facts.writes_space_prefix && files.config) {
     const auto prefix = json::AsBool(json::Find(files.config->root(), "add_prefix_space"));
     if (prefix) metadata.Set("tokenizer.ggml.add_space_prefix", *prefix);
   }

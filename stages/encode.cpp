@@ -36,6 +36,17 @@ std::uint64_t EncodeTile(gguf::TensorType type, std::span<const float> values, s
   }
 }
 
+// Finite F64 values that no F32 holds.
+std::uint64_t CountLostF64(const std::byte* in, std::span<const float> decoded) {
+  std::uint64_t lost = 0;
+  for (std::size_t i = 0; i < decoded.size(); ++i) {
+    double value = 0;
+    std::memcpy(&value, in + i * sizeof value, sizeof value);
+    if (std::isinf(decoded[i]) && !std::isinf(value)) ++lost;
+  }
+  return lost;
+}
+
 void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte> out,
                  std::uint64_t& overflowed) {
   alignas(64) std::array<float, kTileElements> tile;
@@ -44,7 +55,9 @@ void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte
   for (std::uint64_t done = 0; done < piece.elements; done += kTileElements) {
     const std::uint64_t count = std::min<std::uint64_t>(kTileElements, piece.elements - done);
     const std::span<float> values = std::span(tile).first(count);
-    kernels::DecodeToF32(piece.segment->dtype, piece.raw.data() + done * width, values);
+    const std::byte* const in = piece.raw.data() + done * width;
+    kernels::DecodeToF32(piece.segment->dtype, in, values);
+    if (piece.segment->dtype == Dtype::kF64) overflowed += CountLostF64(in, values);
     for (const PointwiseStep step : expr.steps) Apply(step, values);
     overflowed +=
         EncodeTile(expr.type, values, out.data() + done / info.block_elements * info.block_bytes);
@@ -62,7 +75,7 @@ Status Encode(const SourceSet& sources, Slab& slab) {
   for (const Piece& piece : slab.pieces) {
     if (!passes(piece)) bytes += *gguf::TensorBytes(expr.type, piece.elements);
   }
-  std::span<std::byte> out = slab.buffers->encoded.Reserve(bytes);
+  std::span<std::byte> out = slab.buffers->Take(bytes);
   for (const Piece& piece : slab.pieces) {
     if (passes(piece)) {
       slab.payload.push_back(piece.raw);

@@ -161,7 +161,8 @@ Status Read(const SourceSet& sources, Slab& slab) {
       staged += piece.elements * DtypeBytes(piece.segment->dtype);
     }
   }
-  std::span<std::byte> staging = slab.buffers->staging.Reserve(staged);
+  slab.buffers->Start(slab.buffer_bytes);
+  std::span<std::byte> staging = slab.buffers->Take(staged);
   for (Piece& piece : slab.pieces) {
     if (sources.MustRead(piece.segment->shard)) {
       const std::uint64_t bytes = piece.elements * DtypeBytes(piece.segment->dtype);

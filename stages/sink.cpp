@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,7 +34,20 @@ void Advance(std::span<iovec>& spans, std::size_t written) {
   spans.front().iov_len -= written;
 }
 
-Status AppendAll(const File& file, std::span<const std::span<const std::byte>> spans) {
+// Waits until a pipe has room again.
+Status WaitForRoom(int descriptor, const std::atomic<bool>* cancel) {
+  constexpr int kMilliseconds = 100;
+  pollfd pipe{descriptor, POLLOUT, 0};
+  while (::poll(&pipe, 1, kMilliseconds) <= 0) {
+    if (cancel != nullptr && cancel->load()) return MakeError(ErrorCode::kCancelled, "cancelled");
+  }
+  return Ok();
+}
+
+// Errors name the output; `cancel` is looked at while a descriptor that does not block is full.
+Status AppendAll(int descriptor, const std::string& name,
+                 std::span<const std::span<const std::byte>> spans,
+                 const std::atomic<bool>* cancel) {
   std::vector<iovec> vectors;
   vectors.reserve(spans.size());
   for (const auto bytes : spans) {
@@ -41,9 +56,13 @@ Status AppendAll(const File& file, std::span<const std::span<const std::byte>> s
   std::span<iovec> left(vectors);
   while (!left.empty()) {
     const int count = static_cast<int>(std::min(left.size(), kMaxSpans));
-    const ssize_t put = ::writev(file.descriptor(), left.data(), count);
+    const ssize_t put = ::writev(descriptor, left.data(), count);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoError("cannot write", file.path(), errno);
+    if (put < 0 && errno == EAGAIN) {
+      SLUICE_TRY(WaitForRoom(descriptor, cancel));
+      continue;
+    }
+    if (put < 0) return ErrnoError("cannot write", name, errno);
     Advance(left, static_cast<std::size_t>(put));
   }
   return Ok();
@@ -59,10 +78,15 @@ class FileSink final : public Sink {
   }
 
   Status Append(std::span<const std::span<const std::byte>> spans) override {
-    return AppendAll(partial_, spans);
+    for (const auto bytes : spans) appended_ += bytes.size();
+    return AppendAll(partial_.descriptor(), partial_.path(), spans, nullptr);
   }
 
   Status Finish() override {
+    // What was reserved and not needed must not stay as zeros.
+    if (::ftruncate(partial_.descriptor(), static_cast<off_t>(appended_)) != 0) {
+      return ErrnoError("cannot truncate", partial_.path(), errno);
+    }
     if (sync_) SLUICE_TRY(partial_.Sync());
     // Renamed while it is still open and locked: no other process can take the name in between.
     if (::rename(partial_.path().c_str(), path_.c_str()) != 0) {
@@ -76,20 +100,38 @@ class FileSink final : public Sink {
  private:
   std::string path_;
   File partial_;
+  std::uint64_t appended_ = 0;
   bool sync_;
   bool finished_ = false;
 };
 
 class StreamSink final : public Sink {
  public:
-  explicit StreamSink(File file) : file_(std::move(file)) {}
+  StreamSink(File file, const std::atomic<bool>* cancel)
+      : file_(std::move(file)), cancel_(cancel), unblocked_(Unblocked(file_)) {}
   Status Append(std::span<const std::span<const std::byte>> spans) override {
-    return AppendAll(file_, spans);
+    return AppendAll((unblocked_ ? *unblocked_ : file_).descriptor(), file_.path(), spans, cancel_);
   }
-  Status Finish() override { return file_.Close(); }
+  Status Finish() override {
+    if (unblocked_) SLUICE_TRY(unblocked_->Close());
+    return file_.Close();
+  }
 
  private:
+  // A pipe once more, so that writes to it do not block and other users of the descriptor notice
+  // nothing.
+  static std::optional<File> Unblocked(const File& file) {
+    struct stat info {};
+    if (::fstat(file.descriptor(), &info) != 0 || !S_ISFIFO(info.st_mode)) return std::nullopt;
+    const std::string again = fmt::format("/proc/self/fd/{}", file.descriptor());
+    Result<File> unblocked = File::Open(again, O_WRONLY | O_NONBLOCK);
+    if (!unblocked) return std::nullopt;
+    return *std::move(unblocked);
+  }
+
   File file_;
+  const std::atomic<bool>* cancel_;
+  std::optional<File> unblocked_;
 };
 
 std::string FolderOf(const std::string& path) {
@@ -157,8 +199,8 @@ Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_
   return std::unique_ptr<Sink>(std::move(sink));
 }
 
-std::unique_ptr<Sink> OpenStreamSink(File file) {
-  return std::make_unique<StreamSink>(std::move(file));
+std::unique_ptr<Sink> OpenStreamSink(File file, const std::atomic<bool>* cancel) {
+  return std::make_unique<StreamSink>(std::move(file), cancel);
 }
 
 }  // namespace sluice

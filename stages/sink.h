@@ -1,6 +1,7 @@
 // Ordered sinks: where the bytes of an output file go, from first to last.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -34,7 +35,8 @@ struct FileSinkOptions {
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options);
 
-// Writes to a descriptor that is open already: a pipe, a device, standard output.
-std::unique_ptr<Sink> OpenStreamSink(File file);
+// Writes to a descriptor that is open already: a pipe, a device, standard output. While a pipe is
+// full, `cancel` is looked at now and then: true ends the write with kCancelled.
+std::unique_ptr<Sink> OpenStreamSink(File file, const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace sluice

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "core/buffer.h"
@@ -12,12 +13,27 @@
 
 namespace sluice {
 
-// The memory that one slab in flight may use. Owned by a token of the pipeline's budget and reused
-// from slab to slab; a slab keeps spans into it until the sink has written them.
-struct SlabBuffers {
-  Buffer staging;   // source bytes, where they are not mapped
-  Buffer gathered;  // source elements in target order
-  Buffer encoded;   // target bytes
+// The memory of one slab in flight: one block, from which the stages take their buffers. Owned by a
+// token of the pipeline's budget and reused from slab to slab; a slab keeps spans into it until the
+// sink has written them.
+class SlabBuffers {
+ public:
+  // Makes room for a slab's `bytes`; what was taken before becomes invalid.
+  void Start(std::uint64_t bytes) { free_ = memory_.Reserve(bytes + kMaxTakes * kAlignment); }
+  // Aligned for the widest vector. Throws when a stage takes more than was announced, a bug.
+  std::span<std::byte> Take(std::uint64_t bytes) {
+    if (bytes > free_.size()) throw std::logic_error("a stage takes more memory than announced");
+    const std::span<std::byte> taken = free_.first(bytes);
+    free_ = free_.subspan(std::min<std::uint64_t>(RoundUp(bytes, kAlignment), free_.size()));
+    return taken;
+  }
+
+ private:
+  static constexpr std::uint64_t kAlignment = 64;
+  static constexpr std::uint64_t kMaxTakes = 4;
+
+  Buffer memory_;
+  std::span<std::byte> free_;
 };
 
 // A box of a segment whose first element is at `source`.
@@ -49,6 +65,7 @@ struct Slab {
   std::uint64_t padding = 0;  // zero bytes after the slab's own
   std::uint64_t first = 0;    // target elements [first, first + count)
   std::uint64_t count = 0;
+  std::uint64_t buffer_bytes = 0;  // SlabBytes() of it
   SlabBuffers* buffers = nullptr;
 
   std::vector<Piece> pieces;

@@ -9,7 +9,7 @@ Status Transform(const SourceSet& sources, Slab& slab) {
   for (const Piece& piece : slab.pieces) {
     if (piece.raw.empty()) bytes += piece.elements * DtypeBytes(piece.segment->dtype);
   }
-  std::span<std::byte> out = slab.buffers->gathered.Reserve(bytes);
+  std::span<std::byte> out = slab.buffers->Take(bytes);
   for (Piece& piece : slab.pieces) {
     if (!piece.raw.empty()) continue;
     const std::uint64_t width = DtypeBytes(piece.segment->dtype);

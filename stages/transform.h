@@ -7,7 +7,7 @@
 
 namespace sluice {
 
-// Gathers every piece that is not contiguous yet into slab.buffers->gathered, still in the source
+// Gathers every piece that is not contiguous yet into slab.buffers, still in the source
 // dtype: moving narrow elements is cheaper than moving floats, and Encode decodes in cache-sized
 // tiles. kCorrupt when a mapped shard shrank meanwhile. REQUIRES: Read succeeded.
 Status Transform(const SourceSet& sources, Slab& slab);

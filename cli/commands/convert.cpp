@@ -1,5 +1,6 @@
 // sluice convert CHECKPOINT OUT.gguf
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <map>
@@ -44,19 +45,23 @@ void PrintSummary(const ConvertFlags& flags, const ConvertReport& report) {
                                       {"peak_memory_bytes", report.peak_resident_bytes},
                                       {"tensors", report.tensors},
                                       {"warnings", report.warnings}};
-    fmt::print(stderr, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    Say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
   PrintWarnings(report.warnings);
-  fmt::print(stderr, "{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warnings\n",
-             flags.output == "-" ? "standard output" : flags.output, report.tensors,
-             HumanBytes(report.bytes_read), HumanBytes(report.bytes_written), report.seconds,
-             HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
-             report.warnings.size());
+  Say("{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warning{}\n",
+      flags.output == "-" ? "standard output" : flags.output, report.tensors,
+      HumanBytes(report.bytes_read), HumanBytes(report.bytes_written), report.seconds,
+      HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
+      report.warnings.size(), report.warnings.size() == 1 ? "" : "s");
 }
 
 Result<ConvertReport> Run(const ConvertFlags& flags, ProgressPrinter& progress) {
   const std::atomic<bool>& cancel = CancelOnSignals();
+  if ((flags.output == "-" || flags.projector == "-") && ::isatty(STDOUT_FILENO) == 1) {
+    return MakeError(ErrorCode::kUsage, "standard output is a terminal")
+        .Advice("redirect it, or name a file");
+  }
   SLUICE_ASSIGN(const PlanOptions plan_options,
                 ToPlanOptions(flags.plan, !flags.projector.empty()));
   SLUICE_ASSIGN(const Plan plan, MakePlan(flags.plan.checkpoint, plan_options));

@@ -30,10 +30,10 @@ std::string_view KindName(Difference::Kind kind) {
 }
 
 void Print(const Difference& difference) {
-  fmt::print("{} {}{}{}", KindName(difference.kind), difference.name,
+  fmt::print("{} {}{}{}", KindName(difference.kind), Printable(difference.name),
              difference.name.empty() ? "" : ": ", difference.what);
-  if (!difference.a.empty()) fmt::print(", A {}", difference.a);
-  if (!difference.b.empty()) fmt::print(", B {}", difference.b);
+  if (!difference.a.empty()) fmt::print(", A {}", Printable(difference.a));
+  if (!difference.b.empty()) fmt::print(", B {}", Printable(difference.b));
   if (difference.largest) fmt::print(", largest difference {:.6g}", *difference.largest);
   fmt::print("\n");
 }

@@ -20,12 +20,13 @@ struct InspectFlags {
 };
 
 void PrintInspection(const std::string& path, const Inspection& inspection) {
-  fmt::print("{}: {}, {}, {} tensors\n\n", path, inspection.kind, HumanBytes(inspection.bytes),
+  fmt::print("{}: {}, {}, {} tensors\n", path, inspection.kind, HumanBytes(inspection.bytes),
              inspection.tensors.size());
+  if (!inspection.metadata.items().empty()) fmt::print("\n");
   PrintMetadata(inspection.metadata);
   fmt::print("\n{:<56} {:>8} {:>24} {:>16} {:>16}\n", "tensor", "type", "shape", "offset", "bytes");
   for (const TensorEntry& tensor : inspection.tensors) {
-    fmt::print("{:<56} {:>8} {:>24} {:>16} {:>16}{}{}\n", tensor.name, tensor.type,
+    fmt::print("{:<56} {:>8} {:>24} {:>16} {:>16}{}{}\n", Printable(tensor.name), tensor.type,
                ShapeText(tensor.shape), tensor.offset, tensor.bytes,
                tensor.file.empty() ? "" : "  ", tensor.file);
   }
@@ -89,6 +90,9 @@ void PrintStatistics(const InspectFlags& flags, const TensorStatistics& statisti
 }
 
 void Run(const InspectFlags& flags, Context& context) {
+  if (!flags.key.empty() && !flags.tensor.empty()) {
+    return Fail(MakeError(ErrorCode::kUsage, "--kv and --tensor exclude each other"), context);
+  }
   if (!flags.tensor.empty()) {
     const Result<TensorStatistics> statistics = Measure(flags.path, flags.tensor);
     if (!statistics) return Fail(statistics.error(), context);
@@ -113,7 +117,9 @@ void AddInspect(CLI::App& app, Context& context) {
       ->required();
   command->add_option("--kv", flags->key, "Print one value, whole; default: all, shortened")
       ->type_name("KEY");
-  command->add_option("--tensor", flags->tensor, "Print statistics of one tensor's values")
+  command
+      ->add_option("--tensor", flags->tensor,
+                   "Print statistics of one tensor's values; default: list all tensors")
       ->type_name("NAME");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] { Run(*flags, context); });

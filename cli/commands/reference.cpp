@@ -2,6 +2,7 @@
 // that --help prints.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -80,9 +81,34 @@ void PrintMan(CLI::App& app) {
 // ---- Completions
 // ----------------------------------------------------------------------------------
 
-std::vector<std::string> LongNames(const CLI::App& app) {
-  std::vector<std::string> names;
+// The flags of a verb, and those that every verb takes.
+std::vector<const CLI::Option*> Flags(CLI::App& app, const CLI::App& verb) {
+  std::vector<const CLI::Option*> flags = Options(verb, false);
   for (const CLI::Option* option : Options(app, false)) {
+    if (option != app.get_help_ptr()) flags.push_back(option);
+  }
+  return flags;
+}
+
+// What a completion offers after a flag.
+enum class ValueKind { kNone, kFile, kChoice, kOther };
+ValueKind ValueKindOf(const CLI::Option& option) {
+  if (!TakesValue(option)) return ValueKind::kNone;
+  const std::string type = option.get_type_name();
+  if (type == "FILE") return ValueKind::kFile;
+  return type.find('|') == std::string::npos ? ValueKind::kOther : ValueKind::kChoice;
+}
+
+// "auto|f32" -> "auto f32"
+std::string Choices(const CLI::Option& option) {
+  std::string words = option.get_type_name();
+  std::replace(words.begin(), words.end(), '|', ' ');
+  return words;
+}
+
+std::vector<std::string> LongNames(const std::vector<const CLI::Option*>& flags) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : flags) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   return names;
@@ -92,9 +118,11 @@ void PrintBash(CLI::App& app) {
   std::vector<std::string> verbs;
   for (const CLI::App* verb : Verbs(app)) verbs.push_back(verb->get_name());
   fmt::print("_sluice() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} verb=${{COMP_WORDS[1]}}\n");
-  fmt::print("  local options=\"{}\"\n  case $verb in\n", fmt::join(LongNames(app), " "));
+  fmt::print("  local options=\"{}\"\n  case $verb in\n",
+             fmt::join(LongNames(Options(app, false)), " "));
   for (const CLI::App* verb : Verbs(app)) {
-    fmt::print("    {}) options=\"{}\" ;;\n", verb->get_name(), fmt::join(LongNames(*verb), " "));
+    fmt::print("    {}) options=\"{}\" ;;\n", verb->get_name(),
+               fmt::join(LongNames(Flags(app, *verb)), " "));
   }
   fmt::print(
       "  esac\n  if [[ $word == -* ]]; then\n    COMPREPLY=($(compgen -W \"$options\" -- "
@@ -119,6 +147,20 @@ std::string Quoted(const std::string& text) {
   return quoted;
 }
 
+std::string ZshValue(const CLI::Option& option) {
+  switch (ValueKindOf(option)) {
+    case ValueKind::kNone:
+      return "";
+    case ValueKind::kFile:
+      return ":file:_files";
+    case ValueKind::kChoice:
+      return fmt::format(":value:({})", Choices(option));
+    case ValueKind::kOther:
+      return ":value: ";
+  }
+  return "";
+}
+
 void PrintZsh(CLI::App& app) {
   fmt::print("#compdef sluice\n_sluice() {{\n  local -a verbs\n  verbs=(\n");
   for (const CLI::App* verb : Verbs(app)) {
@@ -128,11 +170,10 @@ void PrintZsh(CLI::App& app) {
   fmt::print("  case $words[2] in\n");
   for (const CLI::App* verb : Verbs(app)) {
     fmt::print("    {})\n      _arguments", verb->get_name());
-    for (const CLI::Option* option : Options(*verb, false)) {
-      const bool takes_value = TakesValue(*option);
+    for (const CLI::Option* option : Flags(app, *verb)) {
       for (const std::string& name : option->get_lnames()) {
         fmt::print(" \\\n        '--{}[{}]{}'", name, Quoted(option->get_description()),
-                   takes_value ? ":value:_files" : "");
+                   ZshValue(*option));
       }
     }
     fmt::print(" \\\n        '*:file:_files'\n      ;;\n");
@@ -149,14 +190,28 @@ std::string FishQuoted(const std::string& text) {
   return quoted;
 }
 
+std::string FishValue(const CLI::Option& option) {
+  switch (ValueKindOf(option)) {
+    case ValueKind::kNone:
+      return "";
+    case ValueKind::kFile:
+      return " -r";
+    case ValueKind::kChoice:
+      return fmt::format(" -x -a '{}'", Choices(option));
+    case ValueKind::kOther:
+      return " -x";
+  }
+  return "";
+}
+
 void PrintFish(CLI::App& app) {
   for (const CLI::App* verb : Verbs(app)) {
     fmt::print("complete -c sluice -n __fish_use_subcommand -a {} -d '{}'\n", verb->get_name(),
                FishQuoted(verb->get_description()));
-    for (const CLI::Option* option : Options(*verb, false)) {
+    for (const CLI::Option* option : Flags(app, *verb)) {
       for (const std::string& name : option->get_lnames()) {
         fmt::print("complete -c sluice -n '__fish_seen_subcommand_from {}' -l {}{} -d '{}'\n",
-                   verb->get_name(), name, TakesValue(*option) ? " -r" : "",
+                   verb->get_name(), name, FishValue(*option),
                    FishQuoted(option->get_description()));
       }
     }

@@ -156,6 +156,12 @@ Status ReadMetadata(Cursor& in, std::uint64_t count, Metadata& metadata) {
     SLUICE_ASSIGN(const ValueType type, ReadValueType(in));
     SLUICE_ASSIGN(Value value, ReadValue(in, type));
     metadata.Append(key, std::move(value));
+    if (key != kAlignmentKey) continue;
+    if (Result<std::uint32_t> alignment = AlignmentOf(metadata); !alignment) {
+      Error error = std::move(alignment).error().AtOffset(at);
+      error.code = ErrorCode::kCorrupt;
+      return error;
+    }
   }
   return Ok();
 }
@@ -244,6 +250,15 @@ Status CheckOffsets(Head& head, std::uint64_t file_bytes) {
   return Ok();
 }
 
+// An error about a tensor without an offset of its own points to the tensor's last record.
+Error Located(Error error, const std::vector<TensorRecord>& tensors,
+              const std::vector<std::uint64_t>& record_offsets) {
+  for (std::size_t i = tensors.size(); i-- > 0 && !error.offset.has_value();) {
+    if (tensors[i].name == error.tensor) error.offset = record_offsets[i];
+  }
+  return error;
+}
+
 Result<std::uint32_t> ReadVersion(Cursor& in) {
   SLUICE_ASSIGN(const auto version, in.Number<std::uint32_t>());
   const bool big_endian = version != 0 && (version & 0xFFFF) == 0;
@@ -264,21 +279,17 @@ Result<Head> ReadChecked(std::span<const std::byte> file) {
   SLUICE_ASSIGN(const auto num_tensors, in.Count("tensors", kMinTensorBytes));
   SLUICE_ASSIGN(const auto num_values, in.Count("key-values", kMinStringBytes));
   SLUICE_TRY(ReadMetadata(in, num_values, head.metadata));
-  Result<std::uint32_t> alignment = AlignmentOf(head.metadata);
-  if (!alignment) {
-    Error error = std::move(alignment).error();
-    error.code = ErrorCode::kCorrupt;
-    return error;
-  }
-  head.alignment = *alignment;
-  head.tensors.reserve(num_tensors);
+  SLUICE_ASSIGN(head.alignment, AlignmentOf(head.metadata));
+  std::vector<std::uint64_t> record_offsets;
   for (std::uint64_t i = 0; i < num_tensors; ++i) {
+    record_offsets.push_back(in.offset());
     SLUICE_ASSIGN(TensorRecord tensor, ReadTensor(in));
     head.tensors.push_back(std::move(tensor));
   }
   head.data_start = RoundUp(in.offset(), head.alignment);
-  SLUICE_TRY(CheckNamesAreUnique(head.tensors));
-  SLUICE_TRY(CheckOffsets(head, file.size()));
+  Status checked = CheckNamesAreUnique(head.tensors);
+  if (checked) checked = CheckOffsets(head, file.size());
+  if (!checked) return Located(std::move(checked).error(), head.tensors, record_offsets);
   return head;
 }
 

@@ -87,6 +87,8 @@ struct TensorTypeInfo {
 [[nodiscard]] std::optional<ValueType> ParseValueType(std::string_view name);
 
 inline constexpr std::uint32_t kDefaultAlignment = 32;
+// Every tensor is padded to the alignment, so a huge one only makes a huge file.
+inline constexpr std::uint32_t kMaxAlignment = 65536;
 inline constexpr std::string_view kAlignmentKey = "general.alignment";
 
 }  // namespace sluice::gguf

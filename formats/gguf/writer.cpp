@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 
@@ -59,6 +60,8 @@ void WriteValue(ByteWriter& out, const Value& value) {
       value);
 }
 
+constexpr std::uint64_t kMaxExtent = std::numeric_limits<std::int64_t>::max();
+
 Status FillBytes(TensorRecord& tensor) {
   const auto mismatch = [&](std::string_view what) {
     return MakeError(ErrorCode::kMismatch, what).At(tensor.name);
@@ -75,12 +78,19 @@ Status FillBytes(TensorRecord& tensor) {
   }
   const TensorTypeInfo& info = InfoOf(tensor.type);
   const std::uint64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
-  const auto elements = CheckedProduct(tensor.shape);
-  const auto bytes = elements ? TensorBytes(tensor.type, *elements) : std::nullopt;
-  if (row % info.block_elements != 0 || !bytes) {
+  if (row % info.block_elements != 0) {
     return mismatch(fmt::format("rows do not fill whole {} blocks", info.name))
         .Expected(fmt::format("a multiple of {} elements", info.block_elements))
         .Actual(fmt::format("{}", row));
+  }
+  // ggml holds extents as signed numbers.
+  const bool extents_fit = std::all_of(tensor.shape.begin(), tensor.shape.end(),
+                                       [](std::uint64_t extent) { return extent <= kMaxExtent; });
+  const auto elements = CheckedProduct(tensor.shape);
+  const auto bytes = elements ? TensorBytes(tensor.type, *elements) : std::nullopt;
+  if (!extents_fit || !bytes) {
+    return mismatch("the shape is too large for any file")
+        .Actual(fmt::format("[{}]", fmt::join(tensor.shape, ", ")));
   }
   tensor.bytes = *bytes;
   return Ok();
@@ -96,6 +106,11 @@ Result<std::uint32_t> AlignmentOf(const Metadata& metadata) {
     return MakeError(ErrorCode::kUsage, "general.alignment is unusable")
         .Expected("a u32 power of two")
         .Actual(ToText(*value, 1, 1));
+  }
+  if (*alignment > kMaxAlignment) {
+    return MakeError(ErrorCode::kUsage, "general.alignment is unusable")
+        .Expected(fmt::format("at most {}", kMaxAlignment))
+        .Actual(fmt::format("{}", *alignment));
   }
   return *alignment;
 }

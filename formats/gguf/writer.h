@@ -26,7 +26,8 @@ struct TensorRecord {
 inline constexpr std::size_t kMaxNameBytes = 63;
 inline constexpr std::size_t kMaxRank = 4;
 
-// `general.alignment` if present, else 32. kUsage when it is no u32 power of two.
+// `general.alignment` if present, else 32. kUsage when it is no u32 power of two up to
+// kMaxAlignment.
 Result<std::uint32_t> AlignmentOf(const Metadata& metadata);
 
 // Fills `bytes` and `data_offset` of each record, one after the other, each padded to `alignment`.

@@ -47,9 +47,26 @@ Result<std::vector<std::uint64_t>> ReadCounts(json::Element entry, std::string_v
   return counts;
 }
 
+// Readers of JSON disagree on which of two equal keys counts.
+Status CheckFieldsAreUnique(json::Element entry) {
+  static constexpr std::array<std::string_view, 3> kFields{"dtype", "shape", "data_offsets"};
+  std::array<int, kFields.size()> counts{};
+  const auto object = json::AsObject(entry);
+  if (!object) return Ok();  // what is missing is reported by name
+  for (const auto [key, value] : *object) {
+    const auto field = std::find(kFields.begin(), kFields.end(), key);
+    if (field == kFields.end()) continue;
+    if (++counts[static_cast<std::size_t>(field - kFields.begin())] > 1) {
+      return Corrupt(fmt::format("{} stands twice", key));
+    }
+  }
+  return Ok();
+}
+
 Result<TensorInfo> ReadEntry(json::Element entry, std::uint64_t data_start,
                              std::uint64_t data_bytes) {
   TensorInfo tensor;
+  SLUICE_TRY(CheckFieldsAreUnique(entry));
   SLUICE_ASSIGN(tensor.dtype, ReadDtype(entry));
   SLUICE_ASSIGN(tensor.shape, ReadCounts(entry, "shape"));
   SLUICE_ASSIGN(const std::vector<std::uint64_t> range, ReadCounts(entry, "data_offsets"));
@@ -148,6 +165,12 @@ Result<Header> ParseEntries(json::Object root, std::uint64_t data_start, std::ui
 
 Result<Header> ParseHeader(std::string_view json, std::uint64_t file_bytes,
                            const std::string& path) {
+  if (file_bytes < kLengthBytes || json.size() > file_bytes - kLengthBytes) {
+    return Corrupt("file ends inside the header")
+        .In(path)
+        .Expected(fmt::format("at least {} bytes", kLengthBytes + json.size()))
+        .Actual(fmt::format("{} bytes", file_bytes));
+  }
   SLUICE_ASSIGN(const json::Document document, json::Document::Parse(json, path));
   const auto root = json::AsObject(document.root());
   if (!root) {

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "core/file.h"
 #include "formats/json/json.h"
+#include "formats/lfs_pointer.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 
 namespace sluice::tokenizer {
@@ -60,6 +62,19 @@ Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
   return added;
 }
 
+// Loaders look tokens up by their text.
+Status CheckTextsAreUnique(const std::vector<IdText>& tokens) {
+  std::unordered_map<std::string_view, std::size_t> ids;
+  ids.reserve(tokens.size());
+  for (const auto& [id, text] : tokens) {
+    const auto [first, is_new] = ids.emplace(text, id);
+    if (is_new) continue;
+    return Corrupt("two tokens have the same text")
+        .Actual(fmt::format("'{}' with id {} and with id {}", text, first->second, id));
+  }
+  return Ok();
+}
+
 // Puts vocabulary and added tokens into one list by id. A token may stand in both.
 Result<gguf::Array> OrderById(std::vector<IdText> tokens, const std::vector<AddedToken>& added) {
   for (const AddedToken& token : added) tokens.emplace_back(token.id, token.text);
@@ -77,6 +92,7 @@ Result<gguf::Array> OrderById(std::vector<IdText> tokens, const std::vector<Adde
         .Actual(fmt::format("'{}' with id {}", tokens[i].second, tokens[i].first));
   }
   if (ordered.size() == 0) return Corrupt("the vocabulary is empty");
+  SLUICE_TRY(CheckTextsAreUnique(tokens));
   return ordered;
 }
 
@@ -93,21 +109,40 @@ std::string EncodeSpaces(std::string_view part) {
   return encoded;
 }
 
+// Readers of the GGUF file cut a merge at its one space.
+bool IsMerge(std::string_view text) {
+  const std::size_t space = text.find(' ');
+  return space != 0 && space != text.npos && space + 1 < text.size() &&
+         text.find(' ', space + 1) == text.npos;
+}
+
+// The two parts of a merge that is a list; anything else gives fewer or more.
+std::vector<std::string_view> PartsOf(json::Element item) {
+  std::vector<std::string_view> parts;
+  const auto list = json::AsArray(item);
+  if (!list) return parts;
+  for (const json::Element part : *list) {
+    const auto text = json::AsString(part);
+    if (!text || text->empty()) return {};
+    parts.push_back(*text);
+  }
+  return parts;
+}
+
 Result<gguf::Array> ReadMerges(json::Element model) {
   gguf::Array merges(gguf::ValueType::kString);
   const auto list = json::AsArray(json::Find(model, "merges"));
   if (!list) return merges;
   for (const json::Element item : *list) {
     if (const auto text = json::AsString(item)) {
+      if (!IsMerge(*text)) {
+        return Corrupt("a merge is no pair of tokens with one space between them")
+            .Actual(simdjson::minify(item));
+      }
       merges.Append(*text);
       continue;
     }
-    std::vector<std::string_view> parts;
-    if (const auto pair = json::AsArray(item)) {
-      for (const json::Element part : *pair) {
-        if (const auto text = json::AsString(part)) parts.push_back(*text);
-      }
-    }
+    const std::vector<std::string_view> parts = PartsOf(item);
     if (parts.size() != 2) {
       return Corrupt("a merge is neither a string nor a pair of strings")
           .Actual(simdjson::minify(item));
@@ -185,22 +220,31 @@ Result<BpeVocabulary> ReadTokenizerJson(const std::string& path) {
 }
 
 Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
-                                         const std::string& merges_path) {
+                                         const std::string& merges_path,
+                                         std::vector<AddedToken> added) {
   SLUICE_ASSIGN(const json::Document document, json::Document::Load(vocab_path, kMaxFileBytes));
   Result<std::vector<IdText>> tokens = ReadVocab(document.root());
   if (!tokens) return std::move(tokens).error().In(vocab_path);
-  Result<gguf::Array> ordered = OrderById(*std::move(tokens), {});
+  Result<gguf::Array> ordered = OrderById(*std::move(tokens), added);
   if (!ordered) return std::move(ordered).error().In(vocab_path);
   BpeVocabulary vocabulary;
+  vocabulary.added = std::move(added);
   vocabulary.tokens = *std::move(ordered);
   // This pair of files has no pre-tokenizer definition: the format is GPT-2's, and so is the split.
   vocabulary.pre_tokenizer = kGpt2Definition;
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(merges_path, kMaxFileBytes));
+  if (IsLfsPointer(text)) return LfsPointerError(merges_path);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     std::string_view line = std::string_view(text).substr(begin, end - begin);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (!line.empty() && !(begin == 0 && line.starts_with("#version"))) {
+      if (!IsMerge(line)) {
+        return Corrupt("a merge is no pair of tokens with one space between them")
+            .In(merges_path)
+            .AtOffset(begin)
+            .Actual(std::string(line));
+      }
       vocabulary.merges.Append(line);
     }
     begin = end + 1;

@@ -46,8 +46,10 @@ struct BpeVocabulary {
 // malformed merges. kUnsupported: a model other than BPE.
 Result<BpeVocabulary> ReadTokenizerJson(const std::string& path);
 
-// Reads vocab.json and merges.txt, the files of older byte-level BPE tokenizers.
+// Reads vocab.json and merges.txt, the files of older byte-level BPE tokenizers; `added` are the
+// tokens that other files add to them.
 Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
-                                         const std::string& merges_path);
+                                         const std::string& merges_path,
+                                         std::vector<AddedToken> added = {});
 
 }  // namespace sluice::tokenizer

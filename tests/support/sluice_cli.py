@@ -229,3 +229,14 @@ def wait_until(condition, what, seconds=TIMEOUT_SECONDS):
             return found
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.002)
+
+
+def refuse(checkpoint, folder, code, *words, arguments=()):
+    """`convert` and `plan` refuse the checkpoint with this exit code and one message that has
+    these words; nothing is written to `folder`."""
+    for command in (["convert", checkpoint, pathlib.Path(folder) / "out.gguf"], ["plan", checkpoint]):
+        result = run(*command, *arguments)
+        assert_fails(result, code, *words)
+        assert_one_message(result)
+        assert result.stdout == ""
+    assert_nothing_written(folder)
