@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -49,9 +50,10 @@ void OnSigbus(int signal, siginfo_t* info, void* context) {
       continue;
     }
     const std::uintptr_t page = address / PageBytes() * PageBytes();
-    void* const zeros = ::mmap(reinterpret_cast<void*>(page), PageBytes(), PROT_READ,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    if (zeros == MAP_FAILED) break;
+    // The bare system call: safe in a handler, and no write that a thread sanitizer would report.
+    const long zeros = ::syscall(SYS_mmap, page, PageBytes(), PROT_READ,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (zeros == -1) break;
     slot.damaged.store(true, std::memory_order_release);
     return;
   }

@@ -72,7 +72,10 @@ Result<ModelCard> ParseModelCard(std::string_view text) {
   if (front.empty()) return ModelCard();
   // yaml-cpp reports by exceptions; none of them leaves this function.
   try {
-    const YAML::Node yaml = YAML::Load(std::string(front));
+    // Published cards indent with tabs here and there, which YAML does not know.
+    std::string text;
+    for (const char c : front) text += c == '\t' ? "  " : std::string(1, c);
+    const YAML::Node yaml = YAML::Load(text);
     if (yaml.IsMap()) return ReadCard(yaml);
     return MakeError(ErrorCode::kCorrupt, "the front matter is no YAML mapping");
   } catch (const YAML::Exception& exception) {

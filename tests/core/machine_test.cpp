@@ -79,6 +79,7 @@ TEST(CurrentMemoryUse, CountsHeapAsAnonymous) {
 }
 
 // The promise of bounded memory is about anonymous memory: mapped shards must not count.
+#ifndef __SANITIZE_THREAD__  // whose shadow of the file counts as well
 TEST(CurrentMemoryUse, CountsMappedFilesOnlyAsResident) {
   const TempFolder folder;
   const std::size_t size = 64 * kMib;
@@ -93,6 +94,7 @@ TEST(CurrentMemoryUse, CountsMappedFilesOnlyAsResident) {
   EXPECT_LT(after.anonymous_bytes, before.anonymous_bytes + size / 4);
   EXPECT_GE(after.peak_resident_bytes, after.anonymous_bytes + size / 4 * 3);
 }
+#endif
 
 TEST(IsNetworkFileSystem, IsFalseForTheKernelsOwnAndForAMissingPath) {
   EXPECT_FALSE(IsNetworkFileSystem("/proc"));

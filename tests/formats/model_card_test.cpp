@@ -90,13 +90,17 @@ TEST(ModelCard, PrefersTheFirstSpelling) {
   EXPECT_EQ(card.name, "first");
 }
 
-TEST(ModelCard, TakesScalarsForListsAndNotListsForScalars) {
+TEST(ModelCard, TakesScalarsForListsAndJoinsOnlyLicenses) {
   const ModelCard card =
       ParseOk("---\ntags: only\nbase_model: org/base\nlicense: [a, b]\nname: {a: b}\n---\n");
   EXPECT_THAT(card.tags, ElementsAre("only"));
   EXPECT_THAT(card.base_models, ElementsAre("org/base"));
-  EXPECT_EQ(card.license, "");
+  EXPECT_EQ(card.license, "a,b");
   EXPECT_EQ(card.name, "");
+}
+
+TEST(ModelCard, TakesTabsForSpaces) {
+  EXPECT_THAT(ParseOk("---\ntags:\n\t- one\n\t- two\n---\n").tags, ElementsAre("one", "two"));
 }
 
 TEST(ModelCard, SkipsListItemsThatAreNoScalars) {
