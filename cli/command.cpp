@@ -131,6 +131,7 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
       ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
       ->take_all();
+  AddQuantizeFlags(command, flags.quantize);
 }
 
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
@@ -145,6 +146,7 @@ Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   options.pre = flags.pre;
   options.chat_template_file = flags.chat_template;
   options.model_name = flags.model_name;
+  SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
   for (const std::string& setting : flags.set) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0) {

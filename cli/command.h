@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,6 +64,23 @@ void AddByteSize(CLI::Option& option, std::uint64_t least);
 // Restricts an option to these words and shows them in its help.
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices);
 
+// What --type and its companions say; see cli/quantize_flags.cpp.
+struct QuantizeFlags {
+  std::string type;
+  bool pure = false;
+  bool leave_output = false;
+  std::string output_type;
+  std::string embedding_type;
+  std::vector<std::string> tensor_types;
+  std::string tensor_types_file;
+  std::string imatrix;
+  std::string non_finite = "error";
+  bool bit_exact = false;
+};
+void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags);
+// nullptr without --type; kUsage for names nobody knows and for companions without --type.
+Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags);
+
 // Options that convert and plan share. The object must live until the command has run.
 struct PlanFlags {
   std::string checkpoint;
@@ -73,6 +91,7 @@ struct PlanFlags {
   std::string chat_template;
   std::string model_name;
   std::vector<std::string> set;
+  QuantizeFlags quantize;
 };
 void AddPlanFlags(CLI::App& command, PlanFlags& flags);
 // kUsage for a --set that is not KEY=TYPE:VALUE.

@@ -73,9 +73,9 @@ Result<ModelCard> ParseModelCard(std::string_view text) {
   // yaml-cpp reports by exceptions; none of them leaves this function.
   try {
     // Published cards indent with tabs here and there, which YAML does not know.
-    std::string text;
-    for (const char c : front) text += c == '\t' ? "  " : std::string(1, c);
-    const YAML::Node yaml = YAML::Load(text);
+    std::string spaced;
+    for (const char c : front) spaced += c == '\t' ? "  " : std::string(1, c);
+    const YAML::Node yaml = YAML::Load(spaced);
     if (yaml.IsMap()) return ReadCard(yaml);
     return MakeError(ErrorCode::kCorrupt, "the front matter is no YAML mapping");
   } catch (const YAML::Exception& exception) {

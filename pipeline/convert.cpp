@@ -72,16 +72,29 @@ Result<std::unique_ptr<Sink>> OpenSink(const std::string& path, const FilePlan& 
   return OpenStreamSink(std::move(device), options.cancel);
 }
 
-void WarnOfOverflow(const Plan& plan, const GraphReport& graph,
-                    std::vector<std::string>& warnings) {
+// What only the data showed.
+void WarnOfCounts(const Plan& plan, const GraphReport& graph, std::vector<std::string>& warnings) {
+  std::uint64_t corrected = 0;
   for (std::size_t output = 0; output < plan.files.size(); ++output) {
     for (std::size_t i = 0; i < plan.files[output].tensors.size(); ++i) {
-      const std::uint64_t count = graph.overflowed[output][i];
-      if (count == 0) continue;
+      const TensorCounts& counts = graph.counts[output][i];
       const gguf::TensorRecord& record = plan.files[output].tensors[i].record;
-      warnings.push_back(fmt::format("tensor '{}': {} finite values became infinite in {}",
-                                     record.name, count, gguf::InfoOf(record.type).name));
+      if (counts.overflowed > 0) {
+        warnings.push_back(fmt::format("tensor '{}': {} finite values became infinite in {}",
+                                       record.name, counts.overflowed,
+                                       gguf::InfoOf(record.type).name));
+      }
+      if (counts.zeroed > 0) {
+        warnings.push_back(fmt::format("tensor '{}': {} values that are not finite became 0",
+                                       record.name, counts.zeroed));
+      }
+      corrected += counts.corrected;
     }
+  }
+  if (corrected > 0) {
+    warnings.push_back(fmt::format(
+        "{} blocks are right where llama-quantize writes wrong ones (--bit-exact writes those)",
+        corrected));
   }
 }
 
@@ -110,7 +123,7 @@ Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> out
   for (const std::unique_ptr<Sink>& sink : sinks) SLUICE_TRY(sink->Finish());
   report.bytes_read = plan.source_bytes();
   report.warnings = plan.warnings;
-  WarnOfOverflow(plan, graph, report.warnings);
+  WarnOfCounts(plan, graph, report.warnings);
   report.peak_resident_bytes = CurrentMemoryUse().peak_resident_bytes;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

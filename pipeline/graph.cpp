@@ -57,7 +57,7 @@ class Writer {
          const GraphOptions& options)
       : sources_(sources), outputs_(outputs), options_(options) {
     for (const GraphOutput& output : outputs) {
-      report_.overflowed.emplace_back(output.plan->tensors.size());
+      report_.counts.emplace_back(output.plan->tensors.size());
       progress_.bytes_total += output.plan->file_bytes();
     }
   }
@@ -91,11 +91,18 @@ class Writer {
       if (range.bytes > 0) sources_.Release(range.shard, range.offset, range.bytes);
     }
     ++report_.slabs;
-    report_.overflowed[slab.output][slab.tensor] += slab.overflowed;
+    TensorCounts& counts = report_.counts[slab.output][slab.tensor];
+    counts.overflowed += slab.overflowed;
+    counts.zeroed += slab.zeroed;
+    counts.corrected += slab.corrected;
     for (const auto bytes : slab.payload) progress_.bytes_done += bytes.size();
-    progress_.tensor = outputs_[slab.output].plan->tensors[slab.tensor].record.name;
+    progress_.tensor = NameOf(slab);
     if (options_.on_progress) options_.on_progress(progress_);
     return Ok();
+  }
+
+  [[nodiscard]] const std::string& NameOf(const Slab& slab) const {
+    return outputs_[slab.output].plan->tensors[slab.tensor].record.name;
   }
 
   GraphReport TakeReport() { return std::move(report_); }
@@ -186,7 +193,11 @@ class ConversionGraph {
       return Step(token, [this](Slab& slab) { return Transform(sources_, slab); });
     });
     flow::function_node<Token*, Token*> encode(graph_, flow::unlimited, [this](Token* token) {
-      return Step(token, [this](Slab& slab) { return Encode(sources_, slab); });
+      return Step(token, [this](Slab& slab) -> Status {
+        Status encoded = Encode(sources_, slab);
+        if (encoded || !encoded.error().file.empty()) return encoded;
+        return std::move(encoded).error().At(writer_.NameOf(slab));
+      });
     });
     flow::sequencer_node<Token*> order(graph_, [](Token* token) { return token->slab.index; });
     flow::function_node<Token*, Token*> write(graph_, flow::serial, [this](Token* token) {

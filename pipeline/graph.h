@@ -37,10 +37,18 @@ struct GraphOutput {
   Sink* sink = nullptr;
 };
 
+// What encoding did to a tensor's values.
+struct TensorCounts {
+  std::uint64_t overflowed = 0;  // finite values that became infinite
+  std::uint64_t zeroed = 0;      // values that were not finite and became zero
+  std::uint64_t corrected = 0;   // blocks written right where the reference encoder is defective
+
+  bool operator==(const TensorCounts&) const = default;
+};
+
 struct GraphReport {
   std::uint64_t slabs = 0;
-  // For each output and tensor: finite values that became infinite.
-  std::vector<std::vector<std::uint64_t>> overflowed;
+  std::vector<std::vector<TensorCounts>> counts;  // of each output's tensors
 };
 
 // The smallest memory budget that RunGraph accepts.

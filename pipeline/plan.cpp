@@ -12,6 +12,7 @@
 #include "pipeline/bind.h"
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
+#include "pipeline/quantize/apply.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
 
@@ -215,6 +216,7 @@ class Planner {
   PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
+  Status Quantize();
   Status Layout(FilePlan& file);
   [[nodiscard]] Status Problems() {
     if (problems_.empty()) return Ok();
@@ -403,6 +405,17 @@ Status Planner::Layout(FilePlan& file) {
   return Ok();
 }
 
+Status Planner::Quantize() {
+  if (options_.quantize == nullptr) return Ok();
+  if (!options_.quantize->importance_path.empty()) {
+    SLUICE_ASSIGN(imatrix::Reader reader,
+                  imatrix::Reader::Open(options_.quantize->importance_path));
+    plan_.importance = std::make_shared<const imatrix::Reader>(std::move(reader));
+  }
+  return QuantizeFile(*options_.quantize, plan_.importance.get(), plan_.files.front(),
+                      plan_.warnings);
+}
+
 Status Planner::Run() {
   SLUICE_TRY(LoadCheckpoint());
   const std::string& config_path = config_->config.path();
@@ -415,6 +428,7 @@ Status Planner::Run() {
   SLUICE_TRY(BindTensors());
   for (FilePlan& file : plan_.files) PlanMetadata(file);
   SLUICE_TRY(Problems());
+  SLUICE_TRY(Quantize());
   for (FilePlan& file : plan_.files) SLUICE_TRY(Layout(file));
   return Ok();
 }

@@ -22,6 +22,8 @@ namespace sluice {
 // --outtype. kAuto: what the dialect's own converter would choose.
 enum class OutType : std::uint8_t { kAuto, kF32, kF16, kBF16 };
 
+struct QuantizeRequest;  // pipeline/quantize/apply.h
+
 struct PlanOptions {
   std::optional<arch::Dialect> dialect;  // default: see arch::DefaultDialect
   OutType outtype = OutType::kAuto;
@@ -31,6 +33,8 @@ struct PlanOptions {
   std::string chat_template_file;
   std::string model_name;
   std::vector<std::pair<std::string, gguf::Value>> overrides;  // --set
+  // Quantize the model file; nullptr: leave it in --outtype.
+  std::shared_ptr<const QuantizeRequest> quantize;
 };
 
 // One output tensor.
@@ -39,6 +43,7 @@ struct PlannedTensor {
   TensorExpr expr;
   std::string source;  // name of the source tensor, with {xid} for a stack; empty if generated
   std::string views;   // the view words for people; empty for a plain copy
+  std::string reason;  // why it has its type, where a recipe chose it
 };
 
 // One output file.
@@ -60,6 +65,7 @@ struct Plan {
   std::vector<ShardFile> shards;
   std::vector<std::vector<std::byte>> generated;  // sources numbered after the shards
   std::vector<FilePlan> files;                    // the model, then the projector if asked for
+  std::shared_ptr<const imatrix::Reader> importance;  // read while the model is quantized
   std::vector<std::string> warnings;
   std::size_t source_tensors = 0;
 

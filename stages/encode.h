@@ -7,7 +7,7 @@
 
 namespace sluice {
 
-// Fills slab.payload and slab.overflowed. Pieces that are already in the target's encoding pass
+// Fills slab.payload and the slab's counts. Pieces that are already in the target's encoding pass
 // through, straight from the mapping where they lie in one; others are decoded, taken through the
 // pointwise steps and encoded tile by tile into slab.buffers.
 // kCorrupt when a mapped shard shrank meanwhile. REQUIRES: Transform succeeded.

@@ -1,5 +1,7 @@
 #include "stages/slab.h"
 
+#include "stages/quantize.h"
+
 namespace sluice {
 namespace {
 
@@ -10,6 +12,8 @@ constexpr std::uint64_t kPreferredBytes = std::uint64_t{4} << 20;
 // take a few cache lines from every source row it touches.
 constexpr std::uint64_t kPreferredTransposedBytes = std::uint64_t{2} << 20;
 constexpr std::uint64_t kPreferredRunBytes = 512;
+// Quantizing takes long: small slabs keep all cores busy to the end.
+constexpr std::uint64_t kPreferredQuantizedElements = std::uint64_t{1} << 19;
 
 std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element) {
   const auto found = std::upper_bound(
@@ -27,12 +31,15 @@ std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) 
   const auto in_bytes = [&](std::uint64_t bytes) {
     return std::max<std::uint64_t>(1, bytes / info.block_bytes) * info.block_elements;
   };
+  if (expr.quantizing) return kPreferredQuantizedElements;
   if (!IsTransposed(segment.view)) return in_bytes(kPreferredBytes);
   return std::max(in_bytes(kPreferredTransposedBytes),
                   kPreferredRunBytes / DtypeBytes(segment.dtype) * expr.row_elements);
 }
 
+// Quantized tensors go in whole rows: some encoders look at all of a row.
 std::uint64_t AlignedDown(const TensorExpr& expr, std::uint64_t elements) {
+  if (expr.quantizing) elements = std::max(elements, expr.row_elements);
   if (elements >= expr.row_elements) return elements / expr.row_elements * expr.row_elements;
   const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
   return std::max(block, elements / block * block);
@@ -49,13 +56,17 @@ SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
     if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
     if (!IsSameEncoding(segment.dtype, expr.type)) cost.encodes = true;
   }
+  if (expr.quantizing) {
+    cost.encodes = true;
+    cost.scratch_bytes = QuantizeScratchBytes(expr);
+  }
   return cost;
 }
 
 std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost, std::uint64_t count) {
   const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
   const std::uint64_t blocks = (count + info.block_elements - 1) / info.block_elements;
-  return count * (cost.staging_bytes + cost.gathered_bytes) +
+  return cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes) +
          (cost.encodes ? blocks * info.block_bytes : 0);
 }
 
@@ -64,8 +75,9 @@ std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost, std
   const Segment& segment = expr.segments[SegmentAt(expr, first)];
   std::uint64_t elements = PreferredElements(expr, segment);
   const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
-  const std::uint64_t block_cost = SlabBytes(expr, cost, block);
-  if (block_cost > 0) elements = std::min(elements, max_bytes / block_cost * block);
+  const std::uint64_t block_cost = SlabBytes(expr, cost, block) - cost.scratch_bytes;
+  const std::uint64_t left = max_bytes - std::min(max_bytes, cost.scratch_bytes);
+  if (block_cost > 0) elements = std::min(elements, left / block_cost * block);
   elements = AlignedDown(expr, elements);
   const std::uint64_t segment_elements = segment.view.elements();
   const std::uint64_t limit = segment_elements >= elements ? segment.end : expr.elements;

@@ -71,6 +71,8 @@ struct Slab {
   std::vector<Piece> pieces;
   std::vector<std::span<const std::byte>> payload;  // target bytes in order, filled by Encode
   std::uint64_t overflowed = 0;                     // finite values that became infinite
+  std::uint64_t zeroed = 0;                         // values that were not finite and became zero
+  std::uint64_t corrected = 0;  // blocks that differ from the reference's defective ones
   std::vector<ReleaseRange> behind;
 };
 
@@ -79,6 +81,7 @@ struct SlabCost {
   std::uint64_t staging_bytes = 0;   // for one target element
   std::uint64_t gathered_bytes = 0;  // for one target element
   bool encodes = false;              // whether the target bytes are made in a buffer
+  std::uint64_t scratch_bytes = 0;   // whatever the number of elements
 };
 [[nodiscard]] SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources);
 // Bytes of SlabBuffers that `count` elements need.

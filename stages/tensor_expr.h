@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/dtype.h"
 #include "formats/gguf/types.h"
+#include "formats/imatrix/reader.h"
 #include "stages/view.h"
 
 namespace sluice {
@@ -23,12 +25,25 @@ struct Segment {
   std::uint64_t end = 0;  // target elements up to and including this segment
 };
 
+// How the values of a tensor are quantized, beyond its type.
+struct Quantizing {
+  gguf::TensorType rounded = gguf::TensorType::kF32;  // a type that the values pass through first
+  bool exact = false;            // reproduce the known defects of the reference (quant::EncodeRow)
+  bool zero_non_finite = false;  // else NaN and infinity are errors
+  // Weights of the columns, and how many rows share those of one matrix. The file outlives the
+  // expression.
+  const imatrix::Reader* importance_file = nullptr;
+  const imatrix::Entry* importance = nullptr;
+  std::uint64_t matrix_rows = 0;
+};
+
 struct TensorExpr {
   std::vector<Segment> segments;  // in target order; they tile the target
   std::vector<PointwiseStep> steps;
   gguf::TensorType type = gguf::TensorType::kF32;
   std::uint64_t row_elements = 1;  // elements of the innermost target dimension
   std::uint64_t elements = 0;
+  std::optional<Quantizing> quantizing;
 
   [[nodiscard]] std::uint64_t bytes() const { return *gguf::TensorBytes(type, elements); }
 };

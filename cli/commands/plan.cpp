@@ -28,15 +28,28 @@ std::uint64_t TotalBytes(const Plan& plan) {
 }
 
 std::string SourceText(const PlannedTensor& tensor) {
-  if (tensor.source.empty()) return tensor.views;
-  if (tensor.views.empty()) return tensor.source;
-  return fmt::format("{}: {}", tensor.source, tensor.views);
+  std::string text = tensor.source.empty() ? tensor.views : tensor.source;
+  if (!tensor.source.empty() && !tensor.views.empty()) text += ": " + tensor.views;
+  if (!tensor.reason.empty()) text += fmt::format(" [{}]", tensor.reason);
+  return text;
+}
+
+// Of the tensors' data.
+double BitsPerWeight(const FilePlan& file) {
+  std::uint64_t bytes = 0;
+  std::uint64_t weights = 0;
+  for (const PlannedTensor& tensor : file.tensors) {
+    bytes += tensor.record.bytes;
+    weights += tensor.expr.elements;
+  }
+  return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
 }
 
 void PrintFile(const FilePlan& file) {
-  fmt::print("\n{} file: {} in {} tensors, alignment {}\n",
+  fmt::print("\n{} file: {} in {} tensors, {:.2f} bits per weight, alignment {}\n",
              file.spec->role == arch::Role::kModel ? "model" : "projector",
-             HumanBytes(file.file_bytes()), file.tensors.size(), file.alignment);
+             HumanBytes(file.file_bytes()), file.tensors.size(), BitsPerWeight(file),
+             file.alignment);
   fmt::print("loaded by: {}\n\n", file.spec->loaded_by);
   PrintMetadata(file.metadata);
   fmt::print("\n{:<44} {:>6} {:>24} {:>16} {:>16}  source\n", "tensor", "type", "shape", "offset",
@@ -69,12 +82,14 @@ nlohmann::ordered_json ToJson(const FilePlan& file) {
                        {"offset", file.head.size() + tensor.record.data_offset},
                        {"bytes", tensor.record.bytes},
                        {"source", tensor.source},
-                       {"views", tensor.views}});
+                       {"views", tensor.views},
+                       {"reason", tensor.reason}});
   }
   return {{"role", file.spec->role == arch::Role::kModel ? "model" : "projector"},
           {"loaded_by", file.spec->loaded_by},
           {"bytes", file.file_bytes()},
           {"alignment", file.alignment},
+          {"bits_per_weight", BitsPerWeight(file)},
           {"key_values", MetadataJson(file.metadata)},
           {"tensors", std::move(tensors)}};
 }

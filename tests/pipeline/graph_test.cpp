@@ -87,7 +87,7 @@ TEST(Graph, FilesWithoutTensorsStillGetTheirHead) {
   GraphRun run(files);
   const Result<GraphReport> report = run.Run(sources, Options(2, kPlenty));
   ASSERT_THAT(report, IsOk());
-  EXPECT_THAT(report->overflowed, ElementsAre(SizeIs(0), SizeIs(3), SizeIs(0), SizeIs(0)));
+  EXPECT_THAT(report->counts, ElementsAre(SizeIs(0), SizeIs(3), SizeIs(0), SizeIs(0)));
   for (std::size_t i = 0; i < files.size(); ++i) {
     EXPECT_EQ(run.sinks[i]->bytes(), files[i].bytes) << "file " << i;
   }
@@ -167,7 +167,7 @@ TEST(Graph, CountsOverflowForEachTensor) {
   const std::vector<GraphOutput> outputs{{&plan, &sink}};
   const Result<GraphReport> report = RunGraph(*sources, outputs, Options(2, kMinMemoryBytes));
   ASSERT_THAT(report, IsOk());
-  EXPECT_THAT(report->overflowed, ElementsAre(ElementsAre(2, 4)));
+  EXPECT_THAT(report->counts, ElementsAre(ElementsAre(TensorCounts{2, 0, 0}, TensorCounts{4, 0, 0})));
 }
 
 // What the heap holds beside buffers: tasks, queues, the boxes of a slab.

@@ -1,0 +1,87 @@
+// The flags that choose how a file is quantized.
+#include "cli/command.h"
+#include "pipeline/quantize/apply.h"
+
+namespace sluice::cli {
+namespace {
+
+// Whether a flag is given that means nothing without --type.
+bool HasCompanions(const QuantizeFlags& flags) {
+  return flags.pure || flags.leave_output || flags.bit_exact || !flags.output_type.empty() ||
+         !flags.embedding_type.empty() || !flags.tensor_types.empty() ||
+         !flags.tensor_types_file.empty() || !flags.imatrix.empty() || flags.non_finite != "error";
+}
+
+Status AddRules(const QuantizeFlags& flags, std::vector<TypeRule>& rules) {
+  for (const std::string& text : flags.tensor_types) {
+    SLUICE_ASSIGN(TypeRule rule, ParseTypeRule(text));
+    rules.push_back(std::move(rule));
+  }
+  if (flags.tensor_types_file.empty()) return Ok();
+  SLUICE_ASSIGN(std::vector<TypeRule> more, ReadTypeRules(flags.tensor_types_file));
+  for (TypeRule& rule : more) rules.push_back(std::move(rule));
+  return Ok();
+}
+
+}  // namespace
+
+void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
+  const auto text = [&](const char* name, std::string& target, const char* type,
+                        const char* help) {
+    command.add_option(name, target, help)->type_name(type);
+  };
+  text("--type", flags.type, "TYPE",
+       "Quantize by a recipe of llama-quantize: Q4_K_M, Q8_0, IQ4_XS, MXFP4_MOE ..., or NVFP4; "
+       "default: keep --outtype");
+  command.add_flag("--pure", flags.pure,
+                   "Give every tensor the recipe's main type; default: the recipe's mixture");
+  command.add_flag("--leave-output-tensor", flags.leave_output,
+                   "Do not quantize output.weight; default: quantize it");
+  text("--output-tensor-type", flags.output_type, "GGML_TYPE",
+       "Type of output.weight; default: what the recipe says");
+  text("--token-embedding-type", flags.embedding_type, "GGML_TYPE",
+       "Type of token_embd.weight; default: what the recipe says");
+  command
+      .add_option("--tensor-type", flags.tensor_types,
+                  "Type of tensors whose name matches the ECMAScript expression; repeatable, the "
+                  "first match counts; default: what the recipe says")
+      ->type_name("REGEX=GGML_TYPE")
+      ->expected(1)
+      ->take_all();
+  text("--tensor-types", flags.tensor_types_file, "FILE",
+       "More of them from a file, one a line, # begins a comment; default: none");
+  text("--imatrix", flags.imatrix, "FILE",
+       "Importance matrix, as GGUF or in the legacy format; default: none");
+  AddChoices(*command.add_option("--nan", flags.non_finite,
+                                 "NaN and infinity in a tensor to be quantized; default error"),
+             {"error", "zero"});
+  command.add_flag("--bit-exact", flags.bit_exact,
+                   "Write the bytes of llama-quantize also where those are defective (IQ3_S); "
+                   "default: correct bytes");
+}
+
+Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags) {
+  if (flags.type.empty()) {
+    if (!HasCompanions(flags)) return std::shared_ptr<const QuantizeRequest>();
+    return MakeError(ErrorCode::kUsage, "flags of quantization need --type")
+        .Advice("name a recipe, such as --type Q4_K_M");
+  }
+  auto request = std::make_shared<QuantizeRequest>();
+  QuantizeOptions& recipe = request->recipe;
+  SLUICE_ASSIGN(recipe.file_type, ParseFileType(flags.type));
+  recipe.pure = flags.pure;
+  recipe.leave_output = flags.leave_output;
+  if (!flags.output_type.empty()) {
+    SLUICE_ASSIGN(recipe.output_type, ParseTargetType(flags.output_type));
+  }
+  if (!flags.embedding_type.empty()) {
+    SLUICE_ASSIGN(recipe.embedding_type, ParseTargetType(flags.embedding_type));
+  }
+  SLUICE_TRY(AddRules(flags, recipe.rules));
+  request->importance_path = flags.imatrix;
+  request->exact = flags.bit_exact;
+  request->zero_non_finite = flags.non_finite == "zero";
+  return std::shared_ptr<const QuantizeRequest>(std::move(request));
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,43 @@
+// Matches an importance matrix with the tensors of one output file.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "formats/gguf/value.h"
+#include "formats/gguf/writer.h"
+#include "formats/imatrix/reader.h"
+#include "pipeline/quantize/recipe.h"
+
+namespace sluice {
+
+struct ImportancePlan {
+  // For each tensor its data, or nullptr: it keeps its type, or is quantized without weights. Valid
+  // as long as the reader is neither filtered nor destroyed.
+  std::vector<const imatrix::Entry*> entries;
+  std::vector<std::string> warnings;
+};
+
+// Finds the data of every tensor that `recipe` gives another type. `reader` is nullptr without an
+// importance matrix. REQUIRES: `recipe` was made for these tensors and this file type. All problems
+// are reported in one Error. kMissing: tensors without data whose type is useless or impossible
+// without. kMismatch: data of another size than the tensor's rows; for token embeddings only a
+// warning.
+Result<ImportancePlan> PlanImportance(std::span<const gguf::TensorRecord> tensors,
+                                      const Recipe& recipe, FileType file_type,
+                                      const imatrix::Reader* reader);
+
+// The weights of the columns of one matrix of `tensor` (an expert of a stack; 0 for a plain
+// matrix). Errors as imatrix::Reader::ReadWeights. REQUIRES: `entry` was planned for `tensor`;
+// out.size() is the length of a row.
+Status ReadMatrixWeights(const imatrix::Reader& reader, const imatrix::Entry& entry,
+                         std::uint64_t matrix, std::span<float> out);
+
+// Appends quantize.imatrix.*: file, first dataset, entries, chunks. Texts are cut to what
+// llama-quantize writes.
+void AddImportanceKeys(const imatrix::Reader& reader, gguf::Metadata& metadata);
+
+}  // namespace sluice

@@ -1,0 +1,61 @@
+#include "pipeline/quantize/type_rules.h"
+
+#include <algorithm>
+#include <cctype>
+#include <sstream>
+#include <utility>
+
+#include "core/file.h"
+#include "pipeline/quantize/file_type.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t kMaxRuleFileBytes = 16 << 20;
+
+Error NoRule(std::string_view text) {
+  return MakeError(ErrorCode::kUsage, "no rule for tensor types")
+      .Expected("REGEX=TYPE, for example ffn_down=q6_k")
+      .Actual(text);
+}
+
+Result<std::regex> ParsePattern(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  try {
+    return std::regex(lower, std::regex::ECMAScript | std::regex::optimize);
+  } catch (const std::regex_error& error) {
+    return MakeError(ErrorCode::kUsage, "no regular expression")
+        .Expected("ECMAScript syntax")
+        .Actual(text)
+        .Advice(error.what());
+  }
+}
+
+}  // namespace
+
+Result<TypeRule> ParseTypeRule(std::string_view text) {
+  const std::size_t separator = text.rfind('=');
+  if (separator == std::string_view::npos || separator == 0) return NoRule(text);
+  TypeRule rule;
+  rule.text = text;
+  SLUICE_ASSIGN(rule.pattern, ParsePattern(text.substr(0, separator)));
+  SLUICE_ASSIGN(rule.type, ParseTargetType(text.substr(separator + 1)));
+  return rule;
+}
+
+Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path) {
+  SLUICE_ASSIGN(const std::string content, ReadWholeFile(path, kMaxRuleFileBytes));
+  std::vector<TypeRule> rules;
+  std::istringstream words(content);
+  for (std::string word; words >> word;) {
+    Result<TypeRule> rule = ParseTypeRule(word);
+    if (!rule) return std::move(rule).error().In(path);
+    rules.push_back(*std::move(rule));
+  }
+  if (rules.empty()) return NoRule("an empty file").In(path);
+  return rules;
+}
+
+}  // namespace sluice

@@ -1,0 +1,34 @@
+// --tensor-type REGEX=TYPE: types that the user gives to tensors by name.
+#pragma once
+
+#include <regex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "formats/gguf/types.h"
+
+namespace sluice {
+
+struct TypeRule {
+  std::string text;  // as given
+  std::regex pattern;
+  gguf::TensorType type = gguf::TensorType::kF32;
+
+  // Whether the pattern is found anywhere in the name.
+  [[nodiscard]] bool Matches(std::string_view name) const {
+    return std::regex_search(name.begin(), name.end(), pattern);
+  }
+};
+
+// Parses "REGEX=TYPE". The part behind the last '=' is the type; the part before it is an
+// ECMAScript regular expression, which is lower-cased first as llama-quantize does it (so "\D"
+// means "\d"). kUsage for anything else.
+Result<TypeRule> ParseTypeRule(std::string_view text);
+
+// The rules of a file, separated by white space. kUsage names the file for a bad rule and for a
+// file without any; kMissing, kIo, kResource as for reading a file.
+Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path);
+
+}  // namespace sluice

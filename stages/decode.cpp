@@ -1,0 +1,45 @@
+#include "stages/decode.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "stages/kernels/cast.h"
+
+namespace sluice {
+namespace {
+
+void Apply(PointwiseStep step, std::span<float> values) {
+  switch (step) {
+    case PointwiseStep::kTanh:
+      for (float& value : values) value = std::tanh(value);
+      return;
+    case PointwiseStep::kOneMinus:
+      for (float& value : values) value = 1.0F - value;
+      return;
+  }
+}
+
+// Finite F64 values that no F32 holds.
+std::uint64_t CountLostF64(const std::byte* in, std::span<const float> decoded) {
+  std::uint64_t lost = 0;
+  for (std::size_t i = 0; i < decoded.size(); ++i) {
+    double value = 0;
+    std::memcpy(&value, in + i * sizeof value, sizeof value);
+    if (std::isinf(decoded[i]) && !std::isinf(value)) ++lost;
+  }
+  return lost;
+}
+
+}  // namespace
+
+std::uint64_t DecodeValues(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
+                           std::span<float> values) {
+  const Dtype dtype = piece.segment->dtype;
+  const std::byte* const in = piece.raw.data() + first * DtypeBytes(dtype);
+  kernels::DecodeToF32(dtype, in, values);
+  const std::uint64_t lost = dtype == Dtype::kF64 ? CountLostF64(in, values) : 0;
+  for (const PointwiseStep step : expr.steps) Apply(step, values);
+  return lost;
+}
+
+}  // namespace sluice

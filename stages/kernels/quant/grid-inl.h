@@ -1,0 +1,290 @@
+// quant::SearchGrid with vectors of candidates and of neighbouring points.
+#if defined(SLUICE_STAGES_KERNELS_QUANT_GRID_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SLUICE_STAGES_KERNELS_QUANT_GRID_INL_H_
+#undef SLUICE_STAGES_KERNELS_QUANT_GRID_INL_H_
+#else
+#define SLUICE_STAGES_KERNELS_QUANT_GRID_INL_H_
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "formats/quant/arithmetic.h"
+#include "formats/quant/grid_search.h"
+#include "stages/kernels/quant/lanes-inl.h"
+#include "stages/kernels/quant/neighbours.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sluice::kernels::HWY_NAMESPACE {
+
+// The search of one sub-block whose groups of kDim elements are points of a codebook: three levels of
+// two bits for groups of 8, eight levels of three bits for groups of 4. The candidate scales share
+// vectors, each with its sums in its own lane; and so do the points near a code.
+template <std::size_t kDim>
+class GridLanes {
+ public:
+  explicit GridLanes(const NeighbourCodes& neighbours) : neighbours_(neighbours) {}
+
+  // Sets sub.scale and sub.signs as quant::SearchGrid does, and the points.
+  void Search(const quant::GridSearch& search, float largest, float start, quant::SignRule rule,
+              quant::SubBlock& sub, std::uint32_t* points) {
+    const std::size_t groups = sub.size / kDim;
+    SetCandidates(search, largest);
+    if (!IsInRange(sub)) {
+      quant::SearchGrid(neighbours_.book(), search, largest, start, rule, sub);
+      for (std::size_t g = 0; g < groups; ++g) {
+        points[g] = quant::PointOf(neighbours_.book(), sub, g);
+      }
+      return;
+    }
+    for (std::size_t g = 0; g < groups; ++g) FindPoints(g, sub);
+    SumUp(groups, sub);
+    const int best = Choose(start, sub);
+    KeepCandidate(best, groups, search.reassign);
+    Improve(groups, search.reassign, sub);
+    if (sub.scale < 0) {
+      sub.scale = -sub.scale;
+      const std::uint32_t mask = rule == quant::SignRule::kFull ? 0xFF : 0x7F;
+      for (std::uint8_t& signs : sub.signs) signs = static_cast<std::uint8_t>(~signs & mask);
+    }
+    for (std::size_t g = 0; g < groups; ++g) {
+      points[g] = static_cast<std::uint32_t>(neighbours_.book().IndexOf(kept_[g]));
+    }
+  }
+
+ private:
+  using D = hn::CappedTag<float, 8>;
+  using DI = hn::RebindToSigned<D>;
+  using V = hn::Vec<D>;
+  using DU = hn::RebindToUnsigned<D>;
+  using VI = hn::Vec<DI>;
+  using VU = hn::Vec<DU>;
+  static constexpr std::size_t kN = hn::MaxLanes(D());
+  static constexpr int kBits = kDim == 8 ? 2 : 3;
+  static constexpr std::size_t kLevels = std::size_t{1} << kBits;
+  static constexpr int kTop = kDim == 8 ? 2 : 7;
+  static constexpr std::size_t kMaxGroups = quant::kMaxSubBlock / kDim;
+  static constexpr std::size_t kMaxCandidates = 32;
+
+  static HWY_INLINE V All(float value) { return hn::Set(D(), value); }
+  // 2 * NearestInt(v / 2) for small values: the last place of the sum is 2.
+  static HWY_INLINE V RoundToEven(V v) {
+    return hn::Sub(hn::Add(v, All(2 * kRoundShift)), All(2 * kRoundShift));
+  }
+
+  void SetCandidates(const quant::GridSearch& search, float largest) {
+    count_ = static_cast<std::size_t>(2 * search.tries + 1);
+    for (std::size_t t = 0; t < kMaxCandidates; ++t) {
+      const int step = std::min(static_cast<int>(t), 2 * search.tries) - search.tries;
+      inverse_[t] = search.first + static_cast<float>(step) * search.step;
+    }
+    for (std::size_t t = 0; t < kMaxCandidates; t += kN) {
+      const V inverse = hn::Div(hn::Load(D(), &inverse_[t]), All(largest));
+      hn::Store(inverse, D(), &inverse_[t]);
+      hn::Store(hn::Div(All(1), inverse), D(), &scale_[t]);
+    }
+  }
+
+  // Whether no product is too large for exact rounding and no error overflows.
+  [[nodiscard]] bool IsInRange(const quant::SubBlock& sub) const {
+    constexpr float kLarge = 1e6F;
+    bool in_range = scale_[0] < kLarge;
+    for (std::size_t i = 0; i < sub.size; ++i) {
+      in_range &= std::abs(inverse_[count_ - 1] * sub.magnitudes[i]) < kLarge;
+      in_range &= std::abs(sub.magnitudes[i]) < kLarge;
+      in_range &= sub.roots[i] < kLarge;
+    }
+    return in_range;
+  }
+
+  // Codes of a group for all candidates, replaced by the nearest points where they are none.
+  void FindPoints(std::size_t group, const quant::SubBlock& sub) {
+    const float* const x = &sub.magnitudes[group * kDim];
+    alignas(32) std::array<std::uint32_t, kMaxCandidates> wanted;
+    for (std::size_t t = 0; t < count_; t += kN) {
+      const V inverse = hn::Load(D(), &inverse_[t]);
+      V twice = hn::Zero(D());  // the code
+      HWY_UNROLL(8)
+      for (std::size_t i = kDim; i > 0; --i) {
+        const V v = hn::Sub(hn::Mul(inverse, All(x[i - 1])), All(1));
+        const V even = RoundToEven(hn::Min(hn::Max(v, hn::Zero(D())), All(2 * kTop)));
+        twice = hn::Add(hn::Mul(twice, All(static_cast<float>(kLevels))), even);
+      }
+      hn::Store(hn::BitCast(DU(), hn::ShiftRight<1>(hn::ConvertTo(DI(), twice))), DU(), &wanted[t]);
+    }
+    SetErrors(x, &sub.roots[group * kDim], count_);
+    off_book_[group] = 0;
+    for (std::size_t t = 0; t < count_;) {  // neighbouring candidates often agree
+      const std::size_t first = t;
+      while (t < count_ && wanted[t] == wanted[first]) ++t;
+      const std::span<const std::uint16_t> list = neighbours_.Of(wanted[first]);
+      if (list.empty()) {
+        std::fill(&codes_[group][first], &codes_[group][t], wanted[first]);
+      } else {
+        off_book_[group] |= (1U << t) - (1U << first);
+        FindNearest(list, first, t, &codes_[group][first]);
+      }
+    }
+  }
+
+  // Sets the error of each level of each element of a group, for `count` candidates.
+  HWY_INLINE void SetErrors(const float* x, const float* roots, std::size_t count) {
+    for (std::size_t t = 0; t < count; t += kN) {
+      const V scale = hn::Load(D(), &scale_[t]);
+      for (int level = 0; level <= kTop; ++level) {
+        const V value = hn::Mul(scale, All(static_cast<float>(2 * level + 1)));
+        HWY_UNROLL(8)
+        for (std::size_t i = 0; i < kDim; ++i) {
+          const V e = hn::Sub(value, All(x[i]));
+          const std::size_t at = i * kLevels + static_cast<std::size_t>(level);
+          hn::Store(hn::Mul(hn::Mul(All(roots[i]), e), e), D(), &errors_[at][t]);
+        }
+      }
+    }
+  }
+
+  // For the candidates first .. last - 1, of the points listed the codes of those with the smallest
+  // errors, the first of equals. Writes up to kN - 1 codes too many.
+  HWY_INLINE void FindNearest(std::span<const std::uint16_t> list, std::size_t first,
+                              std::size_t last, std::uint32_t* codes) const {
+    for (std::size_t t = first; t < last; t += kN, codes += kN) {
+      V least = All(std::numeric_limits<float>::infinity());
+      VU nearest = hn::Set(DU(), list[0]);
+      for (const std::uint16_t code : list) {
+        V error = hn::Zero(D());
+        HWY_UNROLL(8)
+        for (std::size_t i = 0; i < kDim; ++i) {
+          const std::size_t level = code >> (kBits * i) & (kLevels - 1);
+          error = hn::Add(error, hn::LoadU(D(), &errors_[i * kLevels + level][t]));
+        }
+        const auto better = hn::Lt(error, least);
+        least = hn::IfThenElse(better, error, least);
+        nearest = hn::IfThenElse(hn::RebindMask(DU(), better), hn::Set(DU(), code), nearest);
+      }
+      hn::StoreU(nearest, DU(), codes);
+    }
+  }
+
+  // Sums of each candidate.
+  HWY_INLINE void SumUp(std::size_t groups, const quant::SubBlock& sub) {
+    if (count_ <= 2 * kN) return SumVectors<2>(0, groups, sub);
+    SumVectors<3>(0, groups, sub);
+    for (std::size_t t = 3 * kN; t < count_; t += kN) SumVectors<1>(t, groups, sub);
+  }
+
+  // Of kVectors vectors of candidates, interleaved.
+  template <std::size_t kVectors>
+  HWY_INLINE void SumVectors(std::size_t t, std::size_t groups, const quant::SubBlock& sub) {
+    V a[kVectors], b[kVectors];
+    for (std::size_t c = 0; c < kVectors; ++c) a[c] = b[c] = hn::Zero(D());
+    for (std::size_t g = 0; g < groups; ++g) {
+      VI levels[kVectors];
+      for (std::size_t c = 0; c < kVectors; ++c) {
+        levels[c] = hn::BitCast(DI(), hn::LoadU(DU(), &codes_[g][t + c * kN]));
+      }
+      for (std::size_t i = g * kDim; i < (g + 1) * kDim; ++i) {
+        const float weight = sub.weights[i];
+        const V w = All(weight);
+        const V wx = All(weight * sub.magnitudes[i]);
+        HWY_UNROLL(4)
+        for (std::size_t c = 0; c < kVectors; ++c) {
+          const VI level = hn::And(levels[c], hn::Set(DI(), kLevels - 1));
+          const V p = hn::ConvertTo(D(), hn::Add(hn::Add(level, level), hn::Set(DI(), 1)));
+          a[c] = hn::Add(a[c], hn::Mul(wx, p));
+          b[c] = hn::Add(b[c], hn::Mul(hn::Mul(w, p), p));
+          levels[c] = hn::ShiftRight<kBits>(levels[c]);
+        }
+      }
+    }
+    for (std::size_t c = 0; c < kVectors; ++c) {
+      hn::Store(a[c], D(), &a_[t + c * kN]);
+      hn::Store(b[c], D(), &b_[t + c * kN]);
+    }
+  }
+
+  // The candidate with the best fit, -1 for none; sets the scale.
+  [[nodiscard]] int Choose(float start, quant::SubBlock& sub) const {
+    int choice = -1;
+    float best = 0;
+    sub.scale = start;
+    for (std::size_t t = 0; t < count_; ++t) {
+      if (b_[t] > 0 && a_[t] * a_[t] > best * b_[t]) {
+        sub.scale = a_[t] / b_[t];
+        best = sub.scale * a_[t];
+        choice = static_cast<int>(t);
+      }
+    }
+    return choice;
+  }
+
+  void KeepCandidate(int candidate, std::size_t groups, quant::Reassign reassign) {
+    kept_off_book_ = 0;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const auto t = static_cast<std::size_t>(candidate);
+      kept_[g] = candidate < 0 ? 0 : codes_[g][t];
+      const bool off_book = candidate < 0 ? reassign != quant::Reassign::kOffBook
+                                          : (off_book_[g] >> t & 1) != 0;
+      if (off_book) kept_off_book_ |= 1U << g;
+    }
+  }
+
+  // Assigns groups again at the scale that was found, and fits the scale to them.
+  void Improve(std::size_t groups, quant::Reassign reassign, quant::SubBlock& sub) {
+    const bool any = kept_off_book_ != 0 || reassign == quant::Reassign::kAll;
+    if (!any || !(sub.scale > 0)) return;
+    const float inverse = 1.0F / sub.scale;
+    scale_[0] = sub.scale;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const bool off_book = (kept_off_book_ >> g & 1) != 0;
+      if (reassign == quant::Reassign::kOffBook && !off_book) continue;
+      const float* const x = &sub.magnitudes[g * kDim];
+      kept_[g] = CodeOf(x, inverse);
+      const std::span<const std::uint16_t> list = neighbours_.Of(kept_[g]);
+      if (list.empty()) continue;
+      std::array<std::uint32_t, kN> nearest;
+      SetErrors(x, &sub.roots[g * kDim], 1);
+      FindNearest(list, 0, 1, nearest.data());
+      kept_[g] = nearest[0];
+    }
+    float a = 0;
+    float b = 0;
+    for (std::size_t i = 0; i < groups * kDim; ++i) {
+      const std::uint32_t level = kept_[i / kDim] >> (kBits * (i % kDim)) & (kLevels - 1);
+      const auto p = static_cast<float>(2 * level + 1);
+      a += sub.weights[i] * sub.magnitudes[i] * p;
+      b += sub.weights[i] * p * p;
+    }
+    if (b > 0) sub.scale = a / b;
+  }
+
+  static std::uint32_t CodeOf(const float* x, float inverse) {
+    std::uint32_t code = 0;
+    for (std::size_t i = 0; i < kDim; ++i) {
+      const int level = quant::NearestInt(0.5F * (inverse * x[i] - 1.0F));
+      code |= static_cast<std::uint32_t>(std::clamp(level, 0, kTop)) << (kBits * i);
+    }
+    return code;
+  }
+
+  const NeighbourCodes& neighbours_;
+  std::size_t count_ = 0;  // candidates
+  alignas(32) std::array<float, kMaxCandidates> inverse_;
+  alignas(32) std::array<float, kMaxCandidates> scale_;
+  alignas(32) std::array<float, kMaxCandidates> a_;  // sum w x p
+  alignas(32) std::array<float, kMaxCandidates> b_;  // sum w p p
+  // By element and level, then by candidate.
+  alignas(32) std::array<std::array<float, kMaxCandidates>, kDim * kLevels> errors_;
+  // Of the points, by group and candidate, with room for a vector too many.
+  std::array<std::array<std::uint32_t, kMaxCandidates + kN>, kMaxGroups> codes_;
+  std::array<std::uint32_t, kMaxGroups> off_book_;  // a bit for each candidate
+  std::array<std::uint32_t, kMaxGroups> kept_;      // the chosen codes
+  std::uint32_t kept_off_book_ = 0;                 // a bit for each group
+};
+
+}  // namespace sluice::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,58 @@
+// Q8_0: blocks of 32. For the block's layout see formats/quant/q8_0.cpp.
+#include "formats/quant/arithmetic.h"
+#include "formats/quant/codec.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stages/kernels/quant/q8_0.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "stages/kernels/quant/lanes-inl.h"
+#include "stages/kernels/quant/range-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sluice::kernels::HWY_NAMESPACE {
+namespace {
+
+constexpr std::size_t kBlock = 32;
+constexpr std::size_t kBlockBytes = 34;
+
+// Truncation of roundf(v); 0 where it is not finite, as the low byte of INT_MIN.
+HWY_INLINE VecI RoundAway(Vec v) {
+  // Just below one half: what is added to values just below a half must not make them whole.
+  const Vec half = hn::CopySign(SetAll(0x1.fffffep-2F), v);
+  const Mask small = hn::Lt(hn::Abs(v), SetAll(kRoundLimit));
+  return hn::ConvertTo(I32(), hn::IfThenElseZero(small, hn::Add(v, half)));
+}
+
+bool EncodeBlock(const float* x, const BlockRange& range, std::byte* out) {
+  const float scale = range.MaxMagnitude() / 127.0F;
+  const Vec inverse = SetAll(quant::Reciprocal(scale));
+  quant::StoreF16(out, scale);
+  const hn::Rebind<std::int8_t, I32> d8;
+  for (std::size_t i = 0; i < kBlock; i += kLanes) {
+    const VecI code = RoundAway(hn::Mul(hn::LoadU(F32(), x + i), inverse));
+    hn::StoreU(hn::DemoteTo(d8, code), d8, reinterpret_cast<std::int8_t*>(out + 2 + i));
+  }
+  return true;
+}
+
+std::uint64_t EncodeQ8_0(const EncodeJob& job) {
+  return EncodeRanges<kBlock, kBlockBytes>(job, quant::kCodecQ8_0, EncodeBlock);
+}
+
+}  // namespace
+}  // namespace sluice::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sluice::kernels {
+
+HWY_EXPORT(EncodeQ8_0);
+
+std::uint64_t EncodeQ8_0(const EncodeJob& job) {
+  return HWY_DYNAMIC_DISPATCH(EncodeQ8_0)(job);
+}
+
+}  // namespace sluice::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,89 @@
+"""`convert --type` against what llama.cpp's two steps, convert and llama-quantize, wrote."""
+import json
+
+import gguf
+import numpy
+import pytest
+
+from sluice_cli import GOLDEN, convert, read_gguf, sha256
+
+CHECKPOINTS = GOLDEN / "checkpoints"
+RECIPES = GOLDEN / "quants" / "recipes"
+# The tokenizers have Llama 3's split; the expectations were made with these names given by hand.
+PRE = {"llama-q256": "llama-bpe", "lfm2-q256": "lfm2"}
+
+TWO_STEP = sorted(path.stem for path in (GOLDEN / "two-step").glob("*.json")
+                  if path.stem.split(".")[0] in PRE)
+RECIPE_RUNS = sorted(path.stem for path in RECIPES.glob("llama-q256.*.json") if ".COPY" not in path.stem)
+
+
+def quantize(model, folder, *arguments, name="out.gguf"):
+    convert(CHECKPOINTS / model, folder / name, "--bit-exact", "--pre", PRE[model], *arguments)
+    return folder / name
+
+
+def test_there_are_expectations():
+    assert len(TWO_STEP) == 26 and len(RECIPE_RUNS) == 42
+
+
+@pytest.mark.parametrize("case", TWO_STEP)
+def test_file_is_that_of_the_two_steps(case, tmp_path):
+    model, file_type = case.split(".")
+    expected = json.loads((GOLDEN / "two-step" / f"{case}.json").read_text())
+    out = quantize(model, tmp_path, "--type", file_type)
+    assert out.stat().st_size == expected["file_bytes"]
+    assert sha256(out) == expected["file_sha256"]
+
+
+def arguments_of(run):
+    """llama-quantize's arguments as ours."""
+    arguments = list(run["args"])
+    if "--exclude-weights" in arguments:  # excludes nothing
+        at = arguments.index("--exclude-weights")
+        del arguments[at : at + 2]
+    return [str(RECIPES / word) if word.endswith((".gguf", ".dat")) else word for word in arguments]
+
+
+@pytest.mark.parametrize("case", RECIPE_RUNS)
+def test_tensors_are_those_of_llama_quantize(case, tmp_path):
+    # The recorded runs had a source without rope_freqs.weight: tensors are compared, not files.
+    run = json.loads((RECIPES / f"{case}.json").read_text())
+    out = quantize(run["model"], tmp_path, "--type", run["ftype"], *arguments_of(run))
+    _, tensors = read_gguf(out)
+    written = {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in tensors}
+    assert written.pop("rope_freqs.weight")
+    assert written == {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in run["tensors"]}
+    assert [name for name in written] == [tensor["name"] for tensor in run["tensors"]]
+
+
+def test_importance_keys(tmp_path):
+    values, _ = read_gguf(quantize("llama-q256", tmp_path, "--type", "Q4_K_M", "--imatrix",
+                                   RECIPES / "llama-q256.imatrix.gguf"))
+    keys = {key: value["value"] for key, value in values.items() if key.startswith("quantize.")}
+    assert keys["quantize.imatrix.file"].endswith("llama-q256.imatrix.gguf")
+    assert keys["quantize.imatrix.entries_count"] > 0
+    assert list(values)[-len(keys):] == list(keys)
+
+
+@pytest.mark.parametrize("file_type", ["Q4_K_M", "Q4_0", "IQ4_XS"])
+def test_bytes_do_not_depend_on_threads_memory_or_io(file_type, tmp_path):
+    importance = ("--imatrix", RECIPES / "llama-q256.imatrix.gguf") if file_type == "Q4_0" else ()
+    results = {
+        sha256(quantize("llama-q256", tmp_path, "--type", file_type, *importance, *variant,
+                        name=f"{number}.gguf"))
+        for number, variant in enumerate([("--threads", 1), ("--threads", 7), ("--memory", "16M"),
+                                          ("--io", "read"), ("--io", "mmap")])
+    }
+    assert len(results) == 1
+
+
+def test_an_independent_reader_decodes_the_same_values(tmp_path):
+    # The q256 models' weights are standard normal: 4 to 6 bits leave a small error in every tensor.
+    plain = gguf.GGUFReader(quantize("llama-q256", tmp_path, "--type", "F32", name="f32.gguf"))
+    coded = gguf.GGUFReader(quantize("llama-q256", tmp_path, "--type", "Q4_K_M", name="q.gguf"))
+    exact = {tensor.name: tensor.data for tensor in plain.tensors}
+    for tensor in coded.tensors:
+        want = exact[tensor.name].astype(numpy.float64).reshape(-1)
+        got = gguf.dequantize(tensor.data, tensor.tensor_type).astype(numpy.float64).reshape(-1)
+        error = numpy.sqrt(numpy.mean((got - want) ** 2) / numpy.mean(want**2))
+        assert error < 0.12, tensor.name
