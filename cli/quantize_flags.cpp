@@ -26,8 +26,7 @@ Status AddRules(const QuantizeFlags& flags, std::vector<TypeRule>& rules) {
 }  // namespace
 
 void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
-  const auto text = [&](const char* name, std::string& target, const char* type,
-                        const char* help) {
+  const auto text = [&](const char* name, std::string& target, const char* type, const char* help) {
     command.add_option(name, target, help)->type_name(type);
   };
   text("--type", flags.type, "TYPE",

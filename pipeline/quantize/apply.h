@@ -13,10 +13,10 @@ namespace sluice {
 
 // What --type and the flags beside it ask for.
 struct QuantizeRequest {
-  QuantizeOptions recipe;         // has_importance and ollama are set by the planner
-  std::string importance_path;    // of an importance matrix; empty: none
-  bool exact = false;             // reproduce known defects of llama-quantize
-  bool zero_non_finite = false;   // else NaN and infinity are errors
+  QuantizeOptions recipe;        // has_importance and ollama are set by the planner
+  std::string importance_path;   // of an importance matrix; empty: none
+  bool exact = false;            // reproduce known defects of llama-quantize
+  bool zero_non_finite = false;  // else NaN and infinity are errors
 };
 
 // Gives every tensor of `file` the type that the recipe chooses, the order and the key-values that

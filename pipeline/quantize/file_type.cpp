@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "formats/quant/codec.h"
+
 namespace sluice {
 namespace {
 
@@ -60,29 +62,9 @@ constexpr std::array kFileTypes{
 
 constexpr std::uint32_t kGuessed = 1024;  // llama.cpp: LLAMA_FTYPE_GUESSED
 
-// Weights cannot be stored as integers, doubles, or in the formats of activations.
-bool IsTarget(TensorType type) {
-  switch (type) {
-    case TensorType::kI8:
-    case TensorType::kI16:
-    case TensorType::kI32:
-    case TensorType::kI64:
-    case TensorType::kF64:
-    case TensorType::kQ8_1:
-    case TensorType::kQ8_K:
-      return false;
-    default:
-      return true;
-  }
-}
-
 std::string TargetNames() {
-  constexpr auto kLast = static_cast<std::uint32_t>(TensorType::kQ2_0);
   std::vector<std::string_view> names;
-  for (std::uint32_t number = 0; number <= kLast; ++number) {
-    const gguf::TensorTypeInfo* info = gguf::FindTensorType(number);
-    if (info != nullptr && IsTarget(info->type)) names.push_back(info->name);
-  }
+  for (const quant::Codec* codec : quant::Codecs()) names.push_back(gguf::InfoOf(codec->type).name);
   return fmt::format("one of {}", fmt::join(names, ", "));
 }
 
@@ -121,7 +103,7 @@ Result<FileType> ParseFileType(std::string_view text) {
 
 Result<TensorType> ParseTargetType(std::string_view name) {
   const gguf::TensorTypeInfo* info = gguf::FindTensorType(name);
-  if (info != nullptr && IsTarget(info->type)) return info->type;
+  if (info != nullptr && quant::FindCodec(info->type) != nullptr) return info->type;
   return MakeError(ErrorCode::kUsage, info == nullptr ? "unknown tensor type"
                                                       : "weights cannot be stored as this type")
       .Expected(TargetNames())

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "formats/quant/codec.h"
 #include "pipeline/quantize/recipe_table.h"
 #include "pipeline/quantize/tensor_class.h"
 
@@ -336,7 +337,7 @@ Status TypeChooser::Check(const TensorRecord& tensor, const TypeChoice& choice) 
         .Advice("give this tensor another type: --tensor-type NAME=TYPE");
   }
   if (IsFloat(tensor.type)) return Ok();
-  if (!ParseTargetType(source.name)) {
+  if (quant::FindCodec(tensor.type) == nullptr) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("cannot quantize {}", source.name))
         .At(tensor.name)
         .Expected("F32, F16 or BF16");

@@ -45,12 +45,25 @@ Result<TypeRule> ParseTypeRule(std::string_view text) {
   return rule;
 }
 
+namespace {
+
+std::string Trimmed(const std::string& text) {
+  constexpr std::string_view kSpace = " \t\r";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+}  // namespace
+
 Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path) {
   SLUICE_ASSIGN(const std::string content, ReadWholeFile(path, kMaxRuleFileBytes));
   std::vector<TypeRule> rules;
-  std::istringstream words(content);
-  for (std::string word; words >> word;) {
-    Result<TypeRule> rule = ParseTypeRule(word);
+  std::istringstream lines(content);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string text = Trimmed(line.substr(0, line.find('#')));
+    if (text.empty()) continue;
+    Result<TypeRule> rule = ParseTypeRule(text);
     if (!rule) return std::move(rule).error().In(path);
     rules.push_back(*std::move(rule));
   }

@@ -27,8 +27,8 @@ struct TypeRule {
 // means "\d"). kUsage for anything else.
 Result<TypeRule> ParseTypeRule(std::string_view text);
 
-// The rules of a file, separated by white space. kUsage names the file for a bad rule and for a
-// file without any; kMissing, kIo, kResource as for reading a file.
+// The rules of a file, one a line; # begins a comment. kUsage names the file for a bad rule and for
+// a file without any; kMissing, kIo, kResource as for reading a file.
 Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path);
 
 }  // namespace sluice

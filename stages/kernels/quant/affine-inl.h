@@ -41,7 +41,6 @@ class AffineLanes {
         Try<true>(numerator);
       }
     }
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       fits.scale.Set(first + k, hn::IfThenElseZero(active_[k], scale_[k]));
       fits.neg_min.Set(first + k, hn::Neg(low_[k]));
@@ -85,7 +84,6 @@ class AffineLanes {
       active_[k] = hn::Not(hn::Le(high, low));
       bad_[k] = NoLanes();
     }
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       inverse_[k] = hn::Div(levels_, Range(k));
       CheckRange(k);
@@ -106,8 +104,8 @@ class AffineLanes {
     const auto fits = [&](Vec x) {
       return hn::Lt(hn::Abs(hn::Mul(inverse_[k], hn::Sub(x, low_[k]))), limit);
     };
-    const Mask ok = hn::And(hn::Gt(inverse_[k], hn::Zero(F32())),
-                            hn::And(fits(smallest_[k]), fits(high_[k])));
+    const Mask ok =
+        hn::And(hn::Gt(inverse_[k], hn::Zero(F32())), hn::And(fits(smallest_[k]), fits(high_[k])));
     bad_[k] = hn::Or(bad_[k], hn::AndNot(ok, active_[k]));
   }
 
@@ -119,15 +117,12 @@ class AffineLanes {
     const float* HWY_RESTRICT x_at = x_;
     const float* HWY_RESTRICT w_at = w_;
     Vec low[kWide], inverse[kWide], sl[kWide], sl2[kWide], sxl[kWide];
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       low[k] = low_[k];
       inverse[k] = inverse_[k];
       sl[k] = sl2[k] = sxl[k] = zero;
     }
-    HWY_UNROLL(1)
     for (std::size_t i = 0; i < kSize; ++i) {
-      HWY_UNROLL(4)
       for (std::size_t k = 0; k < kWide; ++k) {
         const Vec x = hn::Load(F32(), x_at + (k * kSize + i) * kLanes);
         const Vec w = hn::Load(F32(), w_at + (k * kSize + i) * kLanes);
@@ -141,7 +136,6 @@ class AffineLanes {
         sxl[k] = hn::Add(sxl[k], hn::Mul(wl, x));
       }
     }
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       sum_l[k] = sl[k];
       sum_l2[k] = sl2[k];
@@ -152,15 +146,12 @@ class AffineLanes {
   // Weighted errors of the assigned codes with the given scales and minima.
   HWY_INLINE void Errors(const Vec* scale, const Vec* min, Vec* error) {
     Vec sum[kWide], s[kWide], m[kWide];
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       sum[k] = hn::Zero(F32());
       s[k] = scale[k];
       m[k] = min[k];
     }
-    HWY_UNROLL(1)
     for (std::size_t i = 0; i < kSize; ++i) {
-      HWY_UNROLL(4)
       for (std::size_t k = 0; k < kWide; ++k) {
         const Vec l = codes_.Get(k * kSize + i);
         const Vec e = hn::Sub(hn::Add(hn::Mul(s[k], l), m[k]), X(k, i));
@@ -168,7 +159,6 @@ class AffineLanes {
         sum[k] = hn::Add(sum[k], hn::Mul(W(k, i), cost));
       }
     }
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) error[k] = sum[k];
   }
 
@@ -177,18 +167,16 @@ class AffineLanes {
     const Vec zero = hn::Zero(F32());
     Vec sum_l[kWide], sum_l2[kWide], sum_xl[kWide], scale[kWide], min[kWide], error[kWide];
     Mask valid[kWide];
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       inverse_[k] = hn::Div(numerator, Range(k));
       CheckRange(k);
     }
     Assign<kExceeds>(sum_l, sum_l2, sum_xl);
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       const Vec determinant = hn::Sub(hn::Mul(sum_w_[k], sum_l2[k]), hn::Mul(sum_l[k], sum_l[k]));
       valid[k] = hn::And(active_[k], hn::Gt(determinant, zero));
-      scale[k] = hn::Div(
-          hn::Sub(hn::Mul(sum_w_[k], sum_xl[k]), hn::Mul(sum_x_[k], sum_l[k])), determinant);
+      scale[k] = hn::Div(hn::Sub(hn::Mul(sum_w_[k], sum_xl[k]), hn::Mul(sum_x_[k], sum_l[k])),
+                         determinant);
       min[k] = hn::Div(hn::Sub(hn::Mul(sum_l2[k], sum_x_[k]), hn::Mul(sum_l[k], sum_xl[k])),
                        determinant);
       const Mask positive = hn::Gt(min[k], zero);
@@ -198,7 +186,6 @@ class AffineLanes {
       }
     }
     Errors(scale, min, error);
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       const Mask better = hn::And(valid[k], hn::Lt(error[k], best_[k]));
       best_[k] = hn::IfThenElse(better, error[k], best_[k]);

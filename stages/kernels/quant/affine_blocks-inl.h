@@ -39,15 +39,14 @@ HWY_INLINE Vec QuantizeByLargest(int levels, int cap, const Lanes<kGroups>& valu
   const Mask positive = hn::Gt(largest, hn::Zero(F32()));
   const Vec inverse = hn::IfThenElseZero(positive, hn::Div(steps, largest));
   for (std::size_t g = 0; g < kGroups; ++g) {
-    const VecI low8 =
-        hn::And(NearestIntOf(hn::Mul(inverse, values.Get(g))), hn::Set(I32(), 255));
+    const VecI low8 = hn::And(NearestIntOf(hn::Mul(inverse, values.Get(g))), hn::Set(I32(), 255));
     codes.Set(g, hn::ConvertTo(F32(), hn::Min(low8, hn::Set(I32(), cap))));
   }
   return hn::Div(largest, steps);
 }
 
-// Type has kGroups, PlainWeights(x, w), the searches kPlain and kWeighted, kScaleLevels, the caps of
-// scale codes kPlainCap and kWeightedCap, and kSigma: sigma2 is so many times the mean square.
+// Type has kGroups, PlainWeights(x, w), the searches kPlain and kWeighted, kScaleLevels, the caps
+// of scale codes kPlainCap and kWeightedCap, and kSigma: sigma2 is so many times the mean square.
 template <class Type>
 class AffineBlockSearch {
  public:

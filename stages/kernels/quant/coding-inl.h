@@ -53,8 +53,8 @@ HWY_INLINE VecI CodesOf(const SymmetricCoding& coding, const float* x) {
   return hn::Add(ClampInt(NearestIntOf(v), -kHalf, kHalf - 1), hn::Set(I32(), kHalf));
 }
 
-// The low two bits of the codes of 256 elements, in the order of quant::PackTwoBits. `codes(at)` gives
-// those of a vector of elements from `at` on.
+// The low two bits of the codes of 256 elements, in the order of quant::PackTwoBits. `codes(at)`
+// gives those of a vector of elements from `at` on.
 template <class Codes>
 HWY_INLINE void PackTwoBits(const Codes& codes, std::byte* out) {
   constexpr std::size_t kRun = 32;

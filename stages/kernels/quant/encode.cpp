@@ -16,16 +16,26 @@ struct FastEncoder {
 };
 
 constexpr std::array kFastEncoders{
-    FastEncoder{TensorType::kQ4_0, EncodeQ4_0},       FastEncoder{TensorType::kQ4_1, EncodeQ4_1},
-    FastEncoder{TensorType::kQ5_0, EncodeQ5_0},       FastEncoder{TensorType::kQ5_1, EncodeQ5_1},
-    FastEncoder{TensorType::kQ8_0, EncodeQ8_0},       FastEncoder{TensorType::kQ2_K, EncodeQ2_K},
-    FastEncoder{TensorType::kQ3_K, EncodeQ3_K},       FastEncoder{TensorType::kQ4_K, EncodeQ4_K},
-    FastEncoder{TensorType::kQ5_K, EncodeQ5_K},       FastEncoder{TensorType::kQ6_K, EncodeQ6_K},
-    FastEncoder{TensorType::kIQ1_S, EncodeIQ1_S},     FastEncoder{TensorType::kIQ1_M, EncodeIQ1_M},
-    FastEncoder{TensorType::kIQ2_XXS, EncodeIQ2_XXS}, FastEncoder{TensorType::kIQ2_XS, EncodeIQ2_XS},
-    FastEncoder{TensorType::kIQ2_S, EncodeIQ2_S},     FastEncoder{TensorType::kIQ3_XXS, EncodeIQ3_XXS},
-    FastEncoder{TensorType::kIQ3_S, EncodeIQ3_S},     FastEncoder{TensorType::kIQ4_NL, EncodeIQ4_NL},
-    FastEncoder{TensorType::kIQ4_XS, EncodeIQ4_XS},   FastEncoder{TensorType::kMXFP4, EncodeMXFP4},
+    FastEncoder{TensorType::kQ4_0, EncodeQ4_0},
+    FastEncoder{TensorType::kQ4_1, EncodeQ4_1},
+    FastEncoder{TensorType::kQ5_0, EncodeQ5_0},
+    FastEncoder{TensorType::kQ5_1, EncodeQ5_1},
+    FastEncoder{TensorType::kQ8_0, EncodeQ8_0},
+    FastEncoder{TensorType::kQ2_K, EncodeQ2_K},
+    FastEncoder{TensorType::kQ3_K, EncodeQ3_K},
+    FastEncoder{TensorType::kQ4_K, EncodeQ4_K},
+    FastEncoder{TensorType::kQ5_K, EncodeQ5_K},
+    FastEncoder{TensorType::kQ6_K, EncodeQ6_K},
+    FastEncoder{TensorType::kIQ1_S, EncodeIQ1_S},
+    FastEncoder{TensorType::kIQ1_M, EncodeIQ1_M},
+    FastEncoder{TensorType::kIQ2_XXS, EncodeIQ2_XXS},
+    FastEncoder{TensorType::kIQ2_XS, EncodeIQ2_XS},
+    FastEncoder{TensorType::kIQ2_S, EncodeIQ2_S},
+    FastEncoder{TensorType::kIQ3_XXS, EncodeIQ3_XXS},
+    FastEncoder{TensorType::kIQ3_S, EncodeIQ3_S},
+    FastEncoder{TensorType::kIQ4_NL, EncodeIQ4_NL},
+    FastEncoder{TensorType::kIQ4_XS, EncodeIQ4_XS},
+    FastEncoder{TensorType::kMXFP4, EncodeMXFP4},
     FastEncoder{TensorType::kNVFP4, EncodeNVFP4},
 };
 
@@ -37,8 +47,8 @@ Encoder FindEncoder(TensorType type) {
 }
 
 std::uint64_t EncodeWithCodec(const quant::Codec& codec, std::span<const float> rows,
-                              std::size_t row_length, std::span<const float> importance,
-                              bool exact, std::byte* out) {
+                              std::size_t row_length, std::span<const float> importance, bool exact,
+                              std::byte* out) {
   const std::uint64_t row_bytes = *gguf::TensorBytes(codec.type, row_length);
   std::uint64_t differing = 0;
   for (std::size_t at = 0; at < rows.size(); at += row_length, out += row_bytes) {

@@ -68,8 +68,8 @@ HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 namespace {
 
-// Half of each code's value is 0, 1/2, 1 .. 6: here the borders between twice these, above which the
-// next code is nearer.
+// Half of each code's value is 0, 1/2, 1 .. 6: here the borders between twice these, above which
+// the next code is nearer.
 constexpr std::array<float, 7> kBorders{0.5F, 1.5F, 2.5F, 3.5F, 5, 7, 10};
 
 // Codes of a vector of elements; `scale` is the value of code 1. Negative values have 8 on top, but
@@ -102,7 +102,8 @@ HWY_INLINE void PackGroup(const float* x, float scale, std::byte* out) {
   }
 }
 
-// ---- MXFP4 ----------------------------------------------------------------------------------------
+// ---- MXFP4
+// ----------------------------------------------------------------------------------------
 
 constexpr std::size_t kMxBlock = 32;
 constexpr std::size_t kMxBytes = 17;
@@ -120,7 +121,8 @@ std::uint64_t EncodeMXFP4(const EncodeJob& job) {
   return EncodeRanges<kMxBlock, kMxBytes>(job, quant::kCodecMXFP4, EncodeMxBlock);
 }
 
-// ---- NVFP4 ----------------------------------------------------------------------------------------
+// ---- NVFP4
+// ----------------------------------------------------------------------------------------
 
 constexpr std::size_t kNvBlock = 64;
 constexpr std::size_t kNvGroup = 16;

@@ -20,9 +20,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-// The search of one sub-block whose groups of kDim elements are points of a codebook: three levels of
-// two bits for groups of 8, eight levels of three bits for groups of 4. The candidate scales share
-// vectors, each with its sums in its own lane; and so do the points near a code.
+// The search of one sub-block whose groups of kDim elements are points of a codebook: three levels
+// of two bits for groups of 8, eight levels of three bits for groups of 4. The candidate scales
+// share vectors, each with its sums in its own lane; and so do the points near a code.
 template <std::size_t kDim>
 class GridLanes {
  public:
@@ -107,7 +107,6 @@ class GridLanes {
     for (std::size_t t = 0; t < count_; t += kN) {
       const V inverse = hn::Load(D(), &inverse_[t]);
       V twice = hn::Zero(D());  // the code
-      HWY_UNROLL(8)
       for (std::size_t i = kDim; i > 0; --i) {
         const V v = hn::Sub(hn::Mul(inverse, All(x[i - 1])), All(1));
         const V even = RoundToEven(hn::Min(hn::Max(v, hn::Zero(D())), All(2 * kTop)));
@@ -136,7 +135,6 @@ class GridLanes {
       const V scale = hn::Load(D(), &scale_[t]);
       for (int level = 0; level <= kTop; ++level) {
         const V value = hn::Mul(scale, All(static_cast<float>(2 * level + 1)));
-        HWY_UNROLL(8)
         for (std::size_t i = 0; i < kDim; ++i) {
           const V e = hn::Sub(value, All(x[i]));
           const std::size_t at = i * kLevels + static_cast<std::size_t>(level);
@@ -155,7 +153,6 @@ class GridLanes {
       VU nearest = hn::Set(DU(), list[0]);
       for (const std::uint16_t code : list) {
         V error = hn::Zero(D());
-        HWY_UNROLL(8)
         for (std::size_t i = 0; i < kDim; ++i) {
           const std::size_t level = code >> (kBits * i) & (kLevels - 1);
           error = hn::Add(error, hn::LoadU(D(), &errors_[i * kLevels + level][t]));
@@ -189,7 +186,6 @@ class GridLanes {
         const float weight = sub.weights[i];
         const V w = All(weight);
         const V wx = All(weight * sub.magnitudes[i]);
-        HWY_UNROLL(4)
         for (std::size_t c = 0; c < kVectors; ++c) {
           const VI level = hn::And(levels[c], hn::Set(DI(), kLevels - 1));
           const V p = hn::ConvertTo(D(), hn::Add(hn::Add(level, level), hn::Set(DI(), 1)));
@@ -225,8 +221,8 @@ class GridLanes {
     for (std::size_t g = 0; g < groups; ++g) {
       const auto t = static_cast<std::size_t>(candidate);
       kept_[g] = candidate < 0 ? 0 : codes_[g][t];
-      const bool off_book = candidate < 0 ? reassign != quant::Reassign::kOffBook
-                                          : (off_book_[g] >> t & 1) != 0;
+      const bool off_book =
+          candidate < 0 ? reassign != quant::Reassign::kOffBook : (off_book_[g] >> t & 1) != 0;
       if (off_book) kept_off_book_ |= 1U << g;
     }
   }

@@ -11,7 +11,7 @@
 #include "formats/quant/iq1_search.h"
 #include "formats/quant/packing.h"
 #include "formats/quant/search.h"
-#include "stages/kernels/quant/iq1_points.h"
+#include "stages/kernels/quant/neighbours.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stages/kernels/quant/iq1.cpp"
@@ -31,7 +31,8 @@ using quant::kLevelsUp;
 
 constexpr std::size_t kSuperBlock = quant::kSuperBlock;
 
-// ---- Searches -------------------------------------------------------------------------------------
+// ---- Searches
+// -------------------------------------------------------------------------------------
 
 // One set of values, up or down, of IQ1_S: the parts of a fit that depend on one border only.
 struct SplitParts {
@@ -90,38 +91,54 @@ struct TypeS {
   }
 };
 
-// Sums of one half of an IQ1_M sub-block: in sorted order, with the elements of the half alone.
-struct HalfSums {
+// Sums of one half of an IQ1_M sub-block, in sorted order, with the elements of the half alone; and
+// the parts of its fits, for values shifted up and down.
+struct HalfParts {
   static constexpr std::size_t kSize = 16;
-  Lanes<kSize + 1> x, w;
+  Lanes<kSize + 1> x;
+  Lanes<2> a_all;
+  Lanes<kSize + 1> b_low[2], b_high[2];
 
-  HalfSums(const SortedLanes<kSize>& sorted, bool second) {
-    Lanes<kSize> counts;
-    for (std::size_t j = 0; j < kSize; ++j) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const bool in_second = sorted.order[lane][j] >= quant::kIq1Group;
-        counts.at[j * kLanes + lane] = in_second == second ? 1.0F : 0.0F;
-      }
-    }
+  HalfParts(const SortedLanes<kSize>& sorted, bool second) {
+    Lanes<kSize + 1> w;
     x.Set(0, hn::Zero(F32()));
     w.Set(0, hn::Zero(F32()));
     for (std::size_t j = 0; j < kSize; ++j) {
-      const Mask in_half = hn::Gt(counts.Get(j), hn::Zero(F32()));
+      const Mask in_half = InHalf(sorted, j, second);
       const Vec next_x = hn::Add(x.Get(j), hn::Mul(sorted.w.Get(j), sorted.x.Get(j)));
       const Vec next_w = hn::Add(w.Get(j), sorted.w.Get(j));
       x.Set(j + 1, hn::IfThenElse(in_half, next_x, x.Get(j)));
       w.Set(j + 1, hn::IfThenElse(in_half, next_w, w.Get(j)));
     }
+    SetParts(w, 0, kLevelsUp[2], 0.75F, -1.25F);
+    SetParts(w, 1, kLevelsDown[2], 1.25F, -0.75F);
   }
 
-  HWY_INLINE Vec A(std::size_t low, std::size_t high, float top) const {
-    return hn::Sub(hn::Mul(x.Get(kSize), SetAll(top)), hn::Add(x.Get(low), x.Get(high)));
+  HWY_INLINE Vec A(std::size_t low, std::size_t high, std::size_t shift) const {
+    return hn::Sub(a_all.Get(shift), hn::Add(x.Get(low), x.Get(high)));
   }
-  HWY_INLINE Vec B(std::size_t low, std::size_t high, float top, float of_low,
-                   float of_high) const {
-    const Vec all = hn::Mul(hn::Mul(w.Get(kSize), SetAll(top)), SetAll(top));
-    return hn::Add(hn::Add(all, hn::Mul(w.Get(low), SetAll(of_low))),
-                   hn::Mul(w.Get(high), SetAll(of_high)));
+  HWY_INLINE Vec B(std::size_t low, std::size_t high, std::size_t shift) const {
+    return hn::Add(b_low[shift].Get(low), b_high[shift].Get(high));
+  }
+
+ private:
+  static Mask InHalf(const SortedLanes<kSize>& sorted, std::size_t place, bool second) {
+    Lanes<1> counts;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const bool in_second = sorted.order[lane][place] >= quant::kIq1Group;
+      counts.at[lane] = in_second == second ? 1.0F : 0.0F;
+    }
+    return hn::Gt(counts.Get(0), hn::Zero(F32()));
+  }
+
+  void SetParts(const Lanes<kSize + 1>& w, std::size_t shift, float top, float of_low,
+                float of_high) {
+    a_all.Set(shift, hn::Mul(x.Get(kSize), SetAll(top)));
+    const Vec b_all = hn::Mul(hn::Mul(w.Get(kSize), SetAll(top)), SetAll(top));
+    for (std::size_t j = 0; j <= kSize; ++j) {
+      b_low[shift].Set(j, hn::Add(b_all, hn::Mul(w.Get(j), SetAll(of_low))));
+      b_high[shift].Set(j, hn::Mul(w.Get(j), SetAll(of_high)));
+    }
   }
 };
 
@@ -133,21 +150,16 @@ struct TypeM {
   using Number = SplitNumber<kSize, kShifts.size()>;
 
   static BestCandidate Search(const SortedLanes<kSize>& sorted) {
-    const HalfSums halves[2] = {{sorted, false}, {sorted, true}};
+    const HalfParts first(sorted, false);
+    const HalfParts second(sorted, true);
     BestCandidate best;
     for (std::size_t low = 0; low <= kSize; ++low) {
       for (std::size_t high = low; high <= kSize; ++high) {
-        Vec a[2][2], b[2][2];  // by half and shift
-        for (std::size_t h = 0; h < 2; ++h) {
-          a[h][0] = halves[h].A(low, high, kLevelsUp[2]);
-          b[h][0] = halves[h].B(low, high, kLevelsUp[2], 0.75F, -1.25F);
-          a[h][1] = halves[h].A(low, high, kLevelsDown[2]);
-          b[h][1] = halves[h].B(low, high, kLevelsDown[2], 1.25F, -0.75F);
-        }
         for (std::size_t s = 0; s < kShifts.size(); ++s) {
-          const std::uint32_t first = kShifts[s] & 1;
-          const std::uint32_t second = kShifts[s] >> 1;
-          best.Try(hn::Add(a[0][first], a[1][second]), hn::Add(b[0][first], b[1][second]),
+          const std::size_t shift1 = kShifts[s] & 1;
+          const std::size_t shift2 = kShifts[s] >> 1;
+          best.Try(hn::Add(first.A(low, high, shift1), second.A(low, high, shift2)),
+                   hn::Add(first.B(low, high, shift1), second.B(low, high, shift2)),
                    Number::Of(low, high, s));
         }
       }
@@ -164,7 +176,15 @@ HWY_INLINE Vec MaxMagnitude(const Lanes<kSize>& x) {
   return largest;
 }
 
-// ---- Super blocks ---------------------------------------------------------------------------------
+template <std::size_t kSize>
+HWY_INLINE Mask AnyNan(const Lanes<kSize>& x) {
+  Mask nan = NoLanes();
+  for (std::size_t i = 0; i < kSize; ++i) nan = hn::Or(nan, NotEqual(x.Get(i), x.Get(i)));
+  return nan;
+}
+
+// ---- Super blocks
+// ---------------------------------------------------------------------------------
 
 // As many super blocks as have sub-blocks for all lanes, and their choices.
 template <class Type>
@@ -176,13 +196,13 @@ struct Choices {
   // Of element i of block j: weights[j * kSuperBlock + i].
   std::array<float, kBlocks * kSuperBlock> weights;
   std::array<Iq1Choice, kBlocks * kSubs> of_subs;
+  std::array<bool, kBlocks> has_nan{};  // NaNs have no order
 
   // `x` are the values of `count` blocks.
   Choices(const float* x, std::size_t count, const EncodeJob& job, std::size_t first_block) {
     for (std::size_t j = 0; j < count; ++j) {
       const std::span<const float> block(x + j * kSuperBlock, kSuperBlock);
-      const float sigma2 =
-          2 * quant::SumOfSquares(block) / static_cast<float>(kSuperBlock);
+      const float sigma2 = 2 * quant::SumOfSquares(block) / static_cast<float>(kSuperBlock);
       quant::WeightsOrSquares(block, ImportanceOf(job, first_block + j), sigma2,
                               std::span(weights).subspan(j * kSuperBlock, kSuperBlock));
     }
@@ -202,6 +222,8 @@ struct Choices {
     Lanes<kSize> values, w;
     Transpose(of_x, values);
     Transpose(of_weights, w);
+    const BadBlocks<> nan = ToBadBlocks(AnyNan(values));
+    for (std::size_t j = 0; j < count; ++j) has_nan[(first + j) / kSubs] |= nan[j];
     const SortedLanes<kSize> sorted(values, w);
     const BestCandidate best = Type::Search(sorted);
     Lanes<1> scales, numbers, largest;
@@ -209,13 +231,12 @@ struct Choices {
     numbers.Set(0, best.number());
     largest.Set(0, MaxMagnitude(values));
     for (std::size_t j = 0; j < count; ++j) {
-      const bool found = numbers.at[j] >= 0 && !(largest.at[j] < Type::kNegligible);
       of_subs[first + j] = {};
-      if (!found) continue;
+      if (nan[j] || numbers.at[j] < 0 || largest.at[j] < Type::kNegligible) continue;
       const auto number = static_cast<std::size_t>(numbers.at[j]);
-      of_subs[first + j] = ChooseIq1Points(
-          Type::Number::Split(number, scales.at[j], Type::kShifts), sorted.order[j],
-          {of_x[j], kSize}, {of_weights[j], kSize});
+      of_subs[first + j] =
+          ChooseIq1Points(Type::Number::Split(number, scales.at[j], Type::kShifts), sorted.order[j],
+                          {of_x[j], kSize}, {of_weights[j], kSize});
     }
   }
 };
@@ -227,8 +248,7 @@ float LargestScale(std::span<const Iq1Choice> choices) {
   return largest;
 }
 
-// Calls `finish(x, weights, choices, out)` for each super block; the codec does those with NaNs,
-// which have no order.
+// Calls `finish(x, weights, choices, out)` for each super block without NaNs.
 template <class Type, std::size_t kBytes, class Finish>
 std::uint64_t EncodeType(const EncodeJob& job, const quant::Codec& codec, const Finish& finish) {
   const std::size_t num_blocks = job.num_rows * job.row_length / kSuperBlock;
@@ -239,7 +259,7 @@ std::uint64_t EncodeType(const EncodeJob& job, const quant::Codec& codec, const 
     for (std::size_t j = 0; j < count; ++j) {
       const std::span<const float> block(x + j * kSuperBlock, kSuperBlock);
       std::byte* const out = job.out + (first + j) * kBytes;
-      if (std::any_of(block.begin(), block.end(), [](float v) { return v != v; })) {
+      if (choices.has_nan[j]) {
         codec.encode(block, ImportanceOf(job, first + j), job.exact, out);
         continue;
       }
@@ -251,7 +271,8 @@ std::uint64_t EncodeType(const EncodeJob& job, const quant::Codec& codec, const 
   return 0;
 }
 
-// ---- IQ1_S ----------------------------------------------------------------------------------------
+// ---- IQ1_S
+// ----------------------------------------------------------------------------------------
 
 constexpr std::size_t kSIndexAt = 2;
 constexpr std::size_t kSWordsAt = 34;
@@ -282,7 +303,8 @@ std::uint64_t EncodeIQ1_S(const EncodeJob& job) {
   return EncodeType<TypeS, kSBytes>(job, quant::kCodecIQ1_S, FinishS);
 }
 
-// ---- IQ1_M ----------------------------------------------------------------------------------------
+// ---- IQ1_M
+// ----------------------------------------------------------------------------------------
 
 constexpr std::size_t kMHighAt = 32;
 constexpr std::size_t kMScalesAt = 48;

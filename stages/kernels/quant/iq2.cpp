@@ -53,7 +53,8 @@ float StepOf(const Subs& subs) {
   return largest / 31.0F;
 }
 
-// ---- IQ2_XXS --------------------------------------------------------------------------------------
+// ---- IQ2_XXS
+// --------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsSub = 32;
 constexpr std::size_t kXxsSubs = quant::kSuperBlock / kXxsSub;
@@ -128,7 +129,8 @@ std::uint64_t EncodeIQ2_XXS(const EncodeJob& job) {
   return EncodeSuperBlocks<kXxsBytes>(job, EncodeXxsBlock);
 }
 
-// ---- IQ2_XS and IQ2_S -----------------------------------------------------------------------------
+// ---- IQ2_XS and IQ2_S
+// -----------------------------------------------------------------------------
 
 constexpr std::size_t kSub = 16;
 constexpr std::size_t kSubs = quant::kSuperBlock / kSub;
@@ -139,8 +141,7 @@ using XsSubs = Subs<kSub>;
 // Sub-blocks without a magnitude of `least` or more stay 0. `weigh(x, importance, weights)`.
 template <class Weigh>
 XsSubs SearchSubs(const NeighbourCodes& neighbours, quant::SignRule rule, float least,
-                  std::span<const float> x, std::span<const float> importance,
-                  const Weigh& weigh) {
+                  std::span<const float> x, std::span<const float> importance, const Weigh& weigh) {
   XsSubs subs;
   quant::SubBlock sub;
   for (std::size_t b = 0; b < kSubs; ++b) {
@@ -202,8 +203,7 @@ bool EncodeSBlock(std::span<const float> x, std::span<const float> importance, s
     if (!of_part.empty()) return quant::ImportanceWeights(part, of_part, sigma2, weights);
     for (std::size_t i = 0; i < part.size(); ++i) weights[i] = 0.25F * sigma2 + part[i] * part[i];
   };
-  const XsSubs subs =
-      SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, x, importance, weigh);
+  const XsSubs subs = SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, x, importance, weigh);
   std::fill_n(out, kSBytes, std::byte{0});
   for (std::size_t g = 0; g < 2 * kSubs; ++g) {
     const std::uint32_t point = subs[g / 2].points[g % 2];

@@ -44,8 +44,7 @@ using Subs = std::array<Sub, kSubs>;
 Subs SearchSubs(const NeighbourCodes& neighbours, const quant::GridSearch& search,
                 quant::SignRule rule, float least, std::span<const float> x,
                 std::span<const float> importance) {
-  const float sigma2 =
-      2 * quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
+  const float sigma2 = 2 * quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
   GridLanes<kGroup> lanes(neighbours);
   quant::SubBlock sub;
   Subs subs;
@@ -70,7 +69,8 @@ float StepOf(const Subs& subs) {
   return largest / 31.0F;
 }
 
-// ---- IQ3_XXS --------------------------------------------------------------------------------------
+// ---- IQ3_XXS
+// --------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsWordsAt = 66;
 constexpr std::size_t kXxsBytes = 98;
@@ -102,7 +102,8 @@ std::uint64_t EncodeIQ3_XXS(const EncodeJob& job) {
   });
 }
 
-// ---- IQ3_S ----------------------------------------------------------------------------------------
+// ---- IQ3_S
+// ----------------------------------------------------------------------------------------
 
 constexpr std::size_t kSHighAt = 66;
 constexpr std::size_t kSSignsAt = 74;

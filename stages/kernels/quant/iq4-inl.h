@@ -125,8 +125,7 @@ class Iq4Lanes {
     Fit<1> first;
     first.inverse[0] = hn::Div(SetAll(1), start);
     Sums(first);
-    const Mask finite =
-        hn::Lt(hn::Abs(first.a[0]), SetAll(std::numeric_limits<float>::infinity()));
+    const Mask finite = hn::Lt(hn::Abs(first.a[0]), SetAll(std::numeric_limits<float>::infinity()));
     bad = hn::Or(bad, hn::AndNot(finite, active));
     scale_ = hn::IfThenElseZero(hn::Gt(first.b[0], zero), hn::Div(first.a[0], first.b[0]));
     best_ = hn::Mul(scale_, first.a[0]);
@@ -148,16 +147,13 @@ class Iq4Lanes {
   HWY_INLINE void Sums(Fit<kCandidates>& fit) const {
     const NearestIq4 nearest;
     Vec inverse[kCandidates], a[kCandidates], b[kCandidates];
-    HWY_UNROLL(4)
     for (int c = 0; c < kCandidates; ++c) {
       inverse[c] = fit.inverse[c];
       a[c] = b[c] = hn::Zero(F32());
     }
-    HWY_UNROLL(1)
     for (std::size_t i = 0; i < kSize; ++i) {
       const Vec x = hn::Load(F32(), x_ + i * kLanes);
       const Vec w = hn::Load(F32(), w_ + i * kLanes);
-      HWY_UNROLL(4)
       for (int c = 0; c < kCandidates; ++c) {
         const Vec q = nearest.Value(hn::Mul(inverse[c], x));
         const Vec wq = hn::Mul(w, q);
@@ -165,7 +161,6 @@ class Iq4Lanes {
         b[c] = hn::Add(b[c], hn::Mul(wq, q));
       }
     }
-    HWY_UNROLL(4)
     for (int c = 0; c < kCandidates; ++c) {
       fit.a[c] = a[c];
       fit.b[c] = b[c];
@@ -175,17 +170,14 @@ class Iq4Lanes {
   // Candidates t, t + 1, ..
   HWY_INLINE void Try(int t) {
     Fit<kTogether> fit;
-    HWY_UNROLL(4)
     for (int c = 0; c < kTogether; ++c) {
       const float numerator = static_cast<float>(t + c) + kIq4Values[0];
       fit.inverse[c] = hn::Div(SetAll(numerator), largest_);
     }
     Sums(fit);
-    HWY_UNROLL(4)
     for (int c = 0; c < kTogether; ++c) {
-      const Mask better =
-          hn::And(hn::Gt(fit.b[c], hn::Zero(F32())),
-                  hn::Gt(hn::Mul(fit.a[c], fit.a[c]), hn::Mul(best_, fit.b[c])));
+      const Mask better = hn::And(hn::Gt(fit.b[c], hn::Zero(F32())),
+                                  hn::Gt(hn::Mul(fit.a[c], fit.a[c]), hn::Mul(best_, fit.b[c])));
       scale_ = hn::IfThenElse(better, hn::Div(fit.a[c], fit.b[c]), scale_);
       best_ = hn::IfThenElse(better, hn::Mul(scale_, fit.a[c]), best_);
     }

@@ -48,7 +48,8 @@ HWY_INLINE void PackGroup(const float* x, float inverse, std::byte* out) {
   }
 }
 
-// ---- IQ4_NL ---------------------------------------------------------------------------------------
+// ---- IQ4_NL
+// ---------------------------------------------------------------------------------------
 
 constexpr std::size_t kNlBytes = 18;
 
@@ -74,7 +75,8 @@ std::uint64_t EncodeIQ4_NL(const EncodeJob& job) {
   return EncodeBatches<kGroup, kNlBytes>(job, quant::kCodecIQ4_NL, EncodeNlBatch);
 }
 
-// ---- IQ4_XS ---------------------------------------------------------------------------------------
+// ---- IQ4_XS
+// ---------------------------------------------------------------------------------------
 
 constexpr std::size_t kGroups = quant::kSuperBlock / kGroup;
 constexpr std::size_t kHighScalesAt = 2;
@@ -132,7 +134,8 @@ BadBlocks<> EncodeXsBatch(const Batch<>& batch) {
   const bool weighted = batch.importance[0] != nullptr;
   Transpose(batch.x, x);
   if (weighted) Transpose(batch.importance, importance);
-  const Vec sigma2 = hn::Mul(SumOfSquares(x), SetAll(2.0F / static_cast<float>(quant::kSuperBlock)));
+  const Vec sigma2 =
+      hn::Mul(SumOfSquares(x), SetAll(2.0F / static_cast<float>(quant::kSuperBlock)));
   for (std::size_t g = 0; g < kGroups; ++g) {
     const std::size_t at = g * kGroup * kLanes;
     GroupWeights(x.at + at, weighted ? importance.at + at : nullptr, sigma2, w.at);
@@ -159,12 +162,8 @@ namespace sluice::kernels {
 HWY_EXPORT(EncodeIQ4_NL);
 HWY_EXPORT(EncodeIQ4_XS);
 
-std::uint64_t EncodeIQ4_NL(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeIQ4_NL)(job);
-}
-std::uint64_t EncodeIQ4_XS(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeIQ4_XS)(job);
-}
+std::uint64_t EncodeIQ4_NL(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeIQ4_NL)(job); }
+std::uint64_t EncodeIQ4_XS(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeIQ4_XS)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

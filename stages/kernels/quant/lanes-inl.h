@@ -151,7 +151,8 @@ void Transpose(const std::array<const float*, kLanes>& blocks, Lanes<kCount>& ou
   Transpose<kCount>(blocks.data(), out.at);
 }
 
-// As many blocks as there are lanes in kWide vectors. Lanes that are left over repeat the first block.
+// As many blocks as there are lanes in kWide vectors. Lanes that are left over repeat the first
+// block.
 template <std::size_t kWide = 1>
 struct Batch {
   static constexpr std::size_t kBlocks = kWide * kLanes;
@@ -221,8 +222,7 @@ std::uint64_t EncodeBatches(const EncodeJob& job, const quant::Codec& codec, std
 
 // The same with blocks that do not depend on each other.
 template <std::size_t kElements, std::size_t kBytes, class Encode>
-std::uint64_t EncodeBatches(const EncodeJob& job, const quant::Codec& codec,
-                            const Encode& encode) {
+std::uint64_t EncodeBatches(const EncodeJob& job, const quant::Codec& codec, const Encode& encode) {
   return EncodeBatches<kElements, kBytes, 1>(job, codec, 1, encode);
 }
 

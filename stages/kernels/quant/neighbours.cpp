@@ -12,6 +12,7 @@ NeighbourCodes::NeighbourCodes(const quant::Codebook& book) : book_(book) {
     }
   }
   first_.push_back(static_cast<std::uint32_t>(codes_.size()));
+  codes_.resize(codes_.size() + kLoadable);
 }
 
 }  // namespace sluice::kernels

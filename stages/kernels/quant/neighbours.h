@@ -13,6 +13,9 @@ namespace sluice::kernels {
 
 class NeighbourCodes {
  public:
+  // So many codes may be loaded from any place in a list on.
+  static constexpr std::size_t kLoadable = 8;
+
   explicit NeighbourCodes(const quant::Codebook& book);
 
   [[nodiscard]] const quant::Codebook& book() const { return book_; }

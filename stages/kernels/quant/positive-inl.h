@@ -40,9 +40,7 @@ class PositiveLanes {
  private:
   static HWY_INLINE Vec ToFloat(VecI v) { return hn::ConvertTo(F32(), v); }
   static HWY_INLINE Vec Low8(VecI v) { return ToFloat(hn::And(v, hn::Set(I32(), 255))); }
-  HWY_INLINE VecI CodeOf(Vec v) const {
-    return hn::Min(NearestIntOf(v), hn::Set(I32(), levels_));
-  }
+  HWY_INLINE VecI CodeOf(Vec v) const { return hn::Min(NearestIntOf(v), hn::Set(I32(), levels_)); }
   static HWY_INLINE Vec Error(Vec x, Vec w, Vec scale, Vec code) {
     const Vec e = hn::Sub(x, hn::Mul(scale, code));
     return hn::Mul(hn::Mul(w, e), e);
@@ -104,8 +102,7 @@ class PositiveLanes {
       const Vec a = hn::Add(rest_a, hn::Mul(wx, l));
       const Vec b = hn::Add(rest_b, hn::Mul(hn::Mul(w, l), l));
       const Mask valid = hn::And(hn::Gt(rest_a, zero), hn::Gt(rest_b, zero));
-      const Mask improves =
-          hn::Gt(hn::Mul(hn::Mul(a, a), b_), hn::Mul(hn::Mul(a_, a_), b));
+      const Mask improves = hn::Gt(hn::Mul(hn::Mul(a, a), b_), hn::Mul(hn::Mul(a_, a_), b));
       const Mask moves = hn::And(hn::And(valid, NotEqual(l, code)), improves);
       codes.Set(i, hn::IfThenElse(moves, Low8(next), code));
       a_ = hn::IfThenElse(moves, a, a_);

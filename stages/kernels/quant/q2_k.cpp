@@ -90,9 +90,7 @@ namespace sluice::kernels {
 
 HWY_EXPORT(EncodeQ2_K);
 
-std::uint64_t EncodeQ2_K(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ2_K)(job);
-}
+std::uint64_t EncodeQ2_K(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ2_K)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

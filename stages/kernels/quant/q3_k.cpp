@@ -106,12 +106,13 @@ class Pending {
   std::size_t count_ = 0;
 };
 
-void SearchPlain(const Batch<>& batch, const SuperBlocks& x, Blocks& blocks) {
+void SearchPlain(const Batch<>& batch, const SuperBlocks& x, Blocks& blocks, Mask& bad) {
   Pending pending(batch, blocks.fits.scale);
   for (std::size_t g = 0; g < kGroups; ++g) {
     RefiningLanes<kHalf, kGroup, 1> lanes(x.at + g * kGroup * kLanes);
     blocks.fits.scale.Set(g, lanes.Scale(0));
     pending.Add(g, lanes.MayMove());
+    bad = hn::Or(bad, lanes.Bad(0));
   }
   pending.Refine();
   QuantizeByLargest(blocks);
@@ -162,14 +163,13 @@ void PackCodes(const std::array<GroupCoding, kGroups>& groups, std::byte* out) {
     VecI high = hn::Zero(I32());
     for (std::size_t half = 0; half < 2; ++half) {
       VecI low = hn::Zero(I32());
-      HWY_UNROLL(4)
       for (std::size_t k = 0; k < kRuns; ++k) {
         const std::size_t at = kHighBytes * (kRuns * half + k) + l;
         const GroupCoding& group = groups[at / kGroup];
         const VecI code = CodesOf<kHalf>(group.coding, group.x + at % kGroup);
         low = hn::Or(low, hn::ShiftLeftSame(hn::And(code, low_bits), static_cast<int>(2 * k)));
-        high = hn::Or(high, hn::ShiftLeftSame(hn::ShiftRight<2>(code),
-                                              static_cast<int>(kRuns * half + k)));
+        high = hn::Or(
+            high, hn::ShiftLeftSame(hn::ShiftRight<2>(code), static_cast<int>(kRuns * half + k)));
       }
       StoreLowBytes(low, out + kCodesAt + kHighBytes * half + l);
     }
@@ -217,7 +217,7 @@ BadBlocks<> EncodeBatch(const Batch<>& batch) {
   if (weighted) {
     SearchWeighted(batch, x, blocks, bad);
   } else {
-    SearchPlain(batch, x, blocks);
+    SearchPlain(batch, x, blocks, bad);
   }
   for (std::size_t j = 0; j < batch.count; ++j) {
     FinishBlock(batch.x[j], weighted, blocks, j, batch.out + j * kBlockBytes);
@@ -238,9 +238,7 @@ namespace sluice::kernels {
 
 HWY_EXPORT(EncodeQ3_K);
 
-std::uint64_t EncodeQ3_K(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ3_K)(job);
-}
+std::uint64_t EncodeQ3_K(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ3_K)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

@@ -28,8 +28,7 @@ struct Type {
   static constexpr std::size_t kGroups = HWY_NAMESPACE::kGroups;
   static constexpr int kLevels = (1 << kBits) - 1;
   static constexpr quant::AffineSearch kPlain{kLevels, kBits == 4 ? -1.0F : -0.5F, 0.1F,
-                                              kBits == 4 ? 20 : 15,
-                                              quant::ErrorMeasure::kSquared};
+                                              kBits == 4 ? 20 : 15, quant::ErrorMeasure::kSquared};
   static constexpr quant::AffineSearch kWeighted{kLevels, -0.9F, 0.05F, 36,
                                                  quant::ErrorMeasure::kSquared};
   static constexpr int kScaleLevels = 63;
@@ -48,8 +47,7 @@ struct Type {
     }
     const Vec average = hn::Sqrt(hn::Mul(sum, SetAll(1.0F / static_cast<float>(kGroup))));
     for (std::size_t i = 0; i < kGroup; ++i) {
-      hn::Store(hn::Add(average, hn::Abs(hn::Load(F32(), x + i * kLanes))), F32(),
-                w + i * kLanes);
+      hn::Store(hn::Add(average, hn::Abs(hn::Load(F32(), x + i * kLanes))), F32(), w + i * kLanes);
     }
   }
 };
@@ -63,7 +61,6 @@ void PackCodes(const float* x, const Codings& codings, std::byte* out) {
   const VecI low_bits = hn::Set(I32(), 15);
   for (std::size_t l = 0; l < kGroup; l += kLanes) {
     VecI high = hn::Zero(I32());
-    HWY_UNROLL(4)
     for (std::size_t pair = 0; pair < kGroups / 2; ++pair) {
       const float* const at = x + 2 * pair * kGroup + l;
       const VecI first = CodesOf(kLevels, codings[2 * pair], at);
@@ -73,9 +70,8 @@ void PackCodes(const float* x, const Codings& codings, std::byte* out) {
             hn::Or(hn::ShiftRight<4>(first), hn::ShiftLeft<1>(hn::ShiftRight<4>(second)));
         high = hn::Or(high, hn::ShiftLeftSame(bits, static_cast<int>(2 * pair)));
       }
-      StoreLowBytes(
-          hn::Or(hn::And(first, low_bits), hn::ShiftLeft<4>(hn::And(second, low_bits))),
-          out + Type<kBits>::kCodesAt + pair * kGroup + l);
+      StoreLowBytes(hn::Or(hn::And(first, low_bits), hn::ShiftLeft<4>(hn::And(second, low_bits))),
+                    out + Type<kBits>::kCodesAt + pair * kGroup + l);
     }
     if constexpr (kBits == 5) StoreLowBytes(high, out + kHighAt + l);
   }
@@ -133,12 +129,8 @@ namespace sluice::kernels {
 HWY_EXPORT(EncodeQ4_K);
 HWY_EXPORT(EncodeQ5_K);
 
-std::uint64_t EncodeQ4_K(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ4_K)(job);
-}
-std::uint64_t EncodeQ5_K(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ5_K)(job);
-}
+std::uint64_t EncodeQ4_K(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ4_K)(job); }
+std::uint64_t EncodeQ5_K(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ5_K)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

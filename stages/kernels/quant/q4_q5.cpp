@@ -51,7 +51,8 @@ HWY_INLINE void PackCodes(const Codes& codes, std::byte* out) {
   if constexpr (kBits == 5) quant::Store(out, high);
 }
 
-// ---- Without importance ---------------------------------------------------------------------------
+// ---- Without importance
+// ---------------------------------------------------------------------------
 
 // Truncated values; 0 where they are not finite, as the low byte of INT_MIN.
 HWY_INLINE VecI TruncateSmall(Vec v) {
@@ -93,7 +94,8 @@ bool EncodeAffine(const float* x, const BlockRange& range, std::byte* out) {
   return true;
 }
 
-// ---- With importance ------------------------------------------------------------------------------
+// ---- With importance
+// ------------------------------------------------------------------------------
 
 // The mean squares of the rows, each summed up in order.
 std::vector<float> MeanSquares(const EncodeJob& job) {
@@ -151,8 +153,8 @@ BadBlocks<> EncodeWeightedSymmetric(const Batch<>& batch, const std::vector<floa
     std::byte* const out = batch.out + j * BlockBytes(kBits, false);
     const SymmetricCoding coding = SymmetricCoding::OfSearch(fits.inverse.at[j]);
     quant::StoreF16(out, fits.scale.at[j]);
-    PackCodes<kBits>(
-        [&](std::size_t at) { return CodesOf<kZero>(coding, batch.x[j] + at); }, out + 2);
+    PackCodes<kBits>([&](std::size_t at) { return CodesOf<kZero>(coding, batch.x[j] + at); },
+                     out + 2);
   }
   return ToBadBlocks(bad);
 }
@@ -181,7 +183,8 @@ BadBlocks<kAffineWide> EncodeWeightedAffine(const Batch<kAffineWide>& batch,
   return bad;
 }
 
-// ---- Types ----------------------------------------------------------------------------------------
+// ---- Types
+// ----------------------------------------------------------------------------------------
 
 template <int kBits>
 std::uint64_t EncodeType0(const EncodeJob& job, const quant::Codec& codec) {

@@ -40,12 +40,11 @@ void PackCodes(const float* x, const Codings& codings, std::byte* out) {
     for (std::size_t l = 0; l < kRun; l += kLanes) {
       VecI codes[4];
       VecI high = hn::Zero(I32());
-      HWY_UNROLL(4)
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = 4 * kRun * half + kRun * k + l;
         codes[k] = CodesOf<kHalf>(codings[at / kGroup], x + at);
-        high = hn::Or(high, hn::ShiftLeftSame(hn::ShiftRight<4>(codes[k]),
-                                              static_cast<int>(2 * k)));
+        high =
+            hn::Or(high, hn::ShiftLeftSame(hn::ShiftRight<4>(codes[k]), static_cast<int>(2 * k)));
       }
       const auto store_low = [&](VecI first, VecI second, std::size_t at) {
         StoreLowBytes(hn::Or(hn::And(first, low_bits), hn::ShiftLeft<4>(hn::And(second, low_bits))),
@@ -70,8 +69,8 @@ void QuantizeScales(Blocks& blocks) {
   const Vec largest = LargestMagnitude(blocks.fits.scale.at, kGroups);
   const Vec inverse = hn::Div(SetAll(-128.0F), largest);
   for (std::size_t g = 0; g < kGroups; ++g) {
-    const VecI code = hn::Min(NearestIntOf(hn::Mul(inverse, blocks.fits.scale.Get(g))),
-                              hn::Set(I32(), 127));
+    const VecI code =
+        hn::Min(NearestIntOf(hn::Mul(inverse, blocks.fits.scale.Get(g))), hn::Set(I32(), 127));
     const VecI low8 = hn::ShiftRight<24>(hn::ShiftLeft<24>(code));
     blocks.scale_codes.Set(g, hn::ConvertTo(F32(), low8));
   }
@@ -129,9 +128,7 @@ namespace sluice::kernels {
 
 HWY_EXPORT(EncodeQ6_K);
 
-std::uint64_t EncodeQ6_K(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ6_K)(job);
-}
+std::uint64_t EncodeQ6_K(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ6_K)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

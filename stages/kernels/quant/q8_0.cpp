@@ -50,9 +50,7 @@ namespace sluice::kernels {
 
 HWY_EXPORT(EncodeQ8_0);
 
-std::uint64_t EncodeQ8_0(const EncodeJob& job) {
-  return HWY_DYNAMIC_DISPATCH(EncodeQ8_0)(job);
-}
+std::uint64_t EncodeQ8_0(const EncodeJob& job) { return HWY_DYNAMIC_DISPATCH(EncodeQ8_0)(job); }
 
 }  // namespace sluice::kernels
 #endif  // HWY_ONCE

@@ -43,7 +43,9 @@ class BlockRange {
   [[nodiscard]] HWY_INLINE float High(const float* x) const {
     return high_ == 0 ? *std::find(x, x + count_, 0.0F) : high_;
   }
-  [[nodiscard]] HWY_INLINE float MaxMagnitude() const { return std::max(std::abs(low_), std::abs(high_)); }
+  [[nodiscard]] HWY_INLINE float MaxMagnitude() const {
+    return std::max(std::abs(low_), std::abs(high_));
+  }
   // The value of largest magnitude, the first of several; 0 for zeros only.
   [[nodiscard]] HWY_INLINE float LargestMagnitude(const float* x) const {
     if (high_ > -low_) return high_;
@@ -62,8 +64,7 @@ class BlockRange {
 // Calls `encode(x, range, out)` for all blocks that are finite. Where it returns false, or is not
 // called, the codec encodes the block.
 template <std::size_t kElements, std::size_t kBytes, class Encode>
-std::uint64_t EncodeRanges(const EncodeJob& job, const quant::Codec& codec,
-                           const Encode& encode) {
+std::uint64_t EncodeRanges(const EncodeJob& job, const quant::Codec& codec, const Encode& encode) {
   const std::size_t num_blocks = job.num_rows * (job.row_length / kElements);
   for (std::size_t b = 0; b < num_blocks; ++b) {
     const float* const x = job.rows + b * kElements;

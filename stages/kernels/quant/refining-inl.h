@@ -1,4 +1,5 @@
-// quant::SearchSymmetric3 for a group in each lane: the codes of a plain scale, improved one by one.
+// quant::SearchSymmetric3 for a group in each lane: the codes of a plain scale, improved one by
+// one.
 #if defined(SLUICE_STAGES_KERNELS_QUANT_REFINING_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SLUICE_STAGES_KERNELS_QUANT_REFINING_INL_H_
 #undef SLUICE_STAGES_KERNELS_QUANT_REFINING_INL_H_
@@ -6,13 +7,15 @@
 #define SLUICE_STAGES_KERNELS_QUANT_REFINING_INL_H_
 #endif
 
+#include <limits>
+
 #include "stages/kernels/quant/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-// A group of kSize values in each lane of kWide vectors, whose steps are interleaved: each step of a
-// group waits for the one before. Element i of vector k is x[(k * kSize + i) * kLanes ..].
+// A group of kSize values in each lane of kWide vectors, whose steps are interleaved: each step of
+// a group waits for the one before. Element i of vector k is x[(k * kSize + i) * kLanes ..].
 template <int kHalf, std::size_t kSize, std::size_t kWide>
 class RefiningLanes {
  public:
@@ -43,6 +46,9 @@ class RefiningLanes {
     }
   }
 
+  // The lanes of vector k with sums that are not finite.
+  HWY_INLINE Mask Bad(std::size_t k) const { return bad_[k]; }
+
   // 0 for a negligible group.
   HWY_INLINE Vec Scale(std::size_t k) const {
     const Mask has_scale = hn::And(active_[k], hn::Gt(b_[k], hn::Zero(F32())));
@@ -59,14 +65,14 @@ class RefiningLanes {
   HWY_INLINE void Start(std::size_t k) {
     const Vec largest = LargestMagnitude(x_ + k * kSize * kLanes, kSize);
     active_[k] = hn::Not(hn::Lt(hn::Abs(largest), SetAll(1e-15F)));
-    const Vec inverse = hn::Div(SetAll(-kHalf), largest);
+    const Vec inverse = hn::Div(SetAll(-kHalf), hn::IfThenElse(active_[k], largest, SetAll(1)));
     Vec a = hn::Zero(F32());
     Vec b = a;
     for (std::size_t i = k * kSize; i < (k + 1) * kSize; ++i) {
       const Vec x = X(i);
       const Vec w = hn::Mul(x, x);
       const Vec wx = hn::Mul(w, x);
-      const Vec l = CodeOf(hn::Mul(inverse, x));
+      const Vec l = RoundSmall(hn::Min(hn::Mul(inverse, x), SetAll(kHalf - 1)));
       wx_.Set(i, wx);
       codes_.Set(i, l);
       a = hn::Add(a, hn::Mul(wx, l));
@@ -74,6 +80,8 @@ class RefiningLanes {
     }
     a_[k] = a;
     b_[k] = b;
+    const Mask finite = hn::Lt(hn::Abs(a), SetAll(std::numeric_limits<float>::infinity()));
+    bad_[k] = hn::AndNot(finite, active_[k]);
   }
 
   // Moves each code to where it fits best with the others; whether any moved. Further sweeps do not
@@ -82,14 +90,11 @@ class RefiningLanes {
     const Vec zero = hn::Zero(F32());
     Mask changed = NoLanes();
     Vec a[kWide], b[kWide];
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       a[k] = a_[k];
       b[k] = b_[k];
     }
-    HWY_UNROLL(1)
     for (std::size_t i = 0; i < kSize; ++i) {
-      HWY_UNROLL(4)
       for (std::size_t k = 0; k < kWide; ++k) {
         const std::size_t at = k * kSize + i;
         const Vec x = X(at);
@@ -102,8 +107,8 @@ class RefiningLanes {
         const Vec next_a = hn::Add(rest_a, hn::Mul(wx, next));
         const Vec next_b = hn::Add(rest_b, hn::Mul(hn::Mul(w, next), next));
         const Mask valid = hn::And(hn::Gt(rest_a, zero), hn::Gt(next_b, zero));
-        const Mask improves = hn::Gt(hn::Mul(hn::Mul(next_a, next_a), b[k]),
-                                     hn::Mul(hn::Mul(a[k], a[k]), next_b));
+        const Mask improves =
+            hn::Gt(hn::Mul(hn::Mul(next_a, next_a), b[k]), hn::Mul(hn::Mul(a[k], a[k]), next_b));
         const Mask moves = hn::And(hn::And(valid, improves), NotEqual(next, code));
         codes_.Set(at, hn::IfThenElse(moves, next, code));
         a[k] = hn::IfThenElse(moves, next_a, a[k]);
@@ -111,7 +116,6 @@ class RefiningLanes {
         changed = hn::Or(changed, moves);
       }
     }
-    HWY_UNROLL(4)
     for (std::size_t k = 0; k < kWide; ++k) {
       a_[k] = a[k];
       b_[k] = b[k];
@@ -124,7 +128,7 @@ class RefiningLanes {
   Lanes<kWide * kSize> wx_;
   Vec a_[kWide];  // sum w x l
   Vec b_[kWide];  // sum w l l
-  Mask active_[kWide];
+  Mask active_[kWide], bad_[kWide];
 };
 
 }  // namespace sluice::kernels::HWY_NAMESPACE

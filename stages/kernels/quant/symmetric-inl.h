@@ -13,16 +13,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-// What the search finds for each group; the codes are NearestInt(inverse * x), clamped. An inverse of
-// 0 marks a negligible group, whose scale is 0 and whose codes are 0 too (not the code of 0).
+// What the search finds for each group; the codes are NearestInt(inverse * x), clamped. An inverse
+// of 0 marks a negligible group, whose scale is 0 and whose codes are 0 too (not the code of 0).
 template <std::size_t kGroups>
 struct SymmetricFits {
   Lanes<kGroups> scale;
   Lanes<kGroups> inverse;
 };
 
-// A group of kSize values a lane, codes of -kHalf .. kHalf - 1. Tries several candidates at once: the
-// sums do not depend on each other, only the choice does.
+// A group of kSize values a lane, codes of -kHalf .. kHalf - 1. Tries several candidates at once:
+// the sums do not depend on each other, only the choice does.
 template <int kHalf, std::size_t kSize>
 class SymmetricLanes {
  public:
@@ -46,8 +46,7 @@ class SymmetricLanes {
     Fit<1> first;
     first.inverse[0] = hn::Div(SetAll(-kHalf), largest_);
     Sums<false>(first);
-    const Mask finite =
-        hn::Lt(hn::Abs(first.a[0]), SetAll(std::numeric_limits<float>::infinity()));
+    const Mask finite = hn::Lt(hn::Abs(first.a[0]), SetAll(std::numeric_limits<float>::infinity()));
     bad = hn::Or(bad, hn::AndNot(finite, active));
     inverse_ = first.inverse[0];
     scale_ = hn::IfThenElseZero(NotEqual(first.b[0], zero), hn::Div(first.a[0], first.b[0]));
@@ -78,17 +77,14 @@ class SymmetricLanes {
     const Vec lowest = SetAll(-kHalf);
     const Vec highest = SetAll(kHalf - 1);
     Vec inverse[kCandidates], a[kCandidates], b[kCandidates];
-    HWY_UNROLL(4)
     for (int c = 0; c < kCandidates; ++c) {
       inverse[c] = fit.inverse[c];
       a[c] = b[c] = hn::Zero(F32());
     }
-    HWY_UNROLL(1)
     for (std::size_t i = 0; i < kSize; ++i) {
       const Vec x = hn::Load(F32(), x_ + i * kLanes);
       const Vec w = w_.Get(i);
       const Vec wx = wx_.Get(i);
-      HWY_UNROLL(4)
       for (int c = 0; c < kCandidates; ++c) {
         Vec v = hn::Mul(inverse[c], x);
         if constexpr (kExceeds) v = hn::Max(v, lowest);
@@ -97,7 +93,6 @@ class SymmetricLanes {
         b[c] = hn::Add(b[c], hn::Mul(hn::Mul(w, l), l));
       }
     }
-    HWY_UNROLL(4)
     for (int c = 0; c < kCandidates; ++c) {
       fit.a[c] = a[c];
       fit.b[c] = b[c];
@@ -108,17 +103,14 @@ class SymmetricLanes {
   template <int kFirst>
   HWY_INLINE void Try() {
     Fit<kTogether> fit;
-    HWY_UNROLL(4)
     for (int c = 0; c < kTogether; ++c) {
       const float numerator = -(static_cast<float>(kHalf) + 0.1F * static_cast<float>(kFirst + c));
       fit.inverse[c] = hn::Div(SetAll(numerator), largest_);
     }
     Sums<(kFirst + kTogether > 5)>(fit);
-    HWY_UNROLL(4)
     for (int c = 0; c < kTogether; ++c) {
-      const Mask better =
-          hn::And(hn::Gt(fit.b[c], hn::Zero(F32())),
-                  hn::Gt(hn::Mul(fit.a[c], fit.a[c]), hn::Mul(best_, fit.b[c])));
+      const Mask better = hn::And(hn::Gt(fit.b[c], hn::Zero(F32())),
+                                  hn::Gt(hn::Mul(fit.a[c], fit.a[c]), hn::Mul(best_, fit.b[c])));
       scale_ = hn::IfThenElse(better, hn::Div(fit.a[c], fit.b[c]), scale_);
       best_ = hn::IfThenElse(better, hn::Mul(scale_, fit.a[c]), best_);
       inverse_ = hn::IfThenElse(better, fit.inverse[c], inverse_);

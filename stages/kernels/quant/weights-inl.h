@@ -25,8 +25,8 @@ HWY_INLINE Vec ImportanceWeights(const float* x, const float* importance, std::s
   Vec sum = hn::Zero(F32());
   for (std::size_t i = 0; i < count; ++i) {
     const Vec v = hn::Load(F32(), x + i * kLanes);
-    const Vec weight = hn::Mul(hn::Load(F32(), importance + i * kLanes),
-                               hn::Sqrt(hn::Add(sigma2, hn::Mul(v, v))));
+    const Vec weight =
+        hn::Mul(hn::Load(F32(), importance + i * kLanes), hn::Sqrt(hn::Add(sigma2, hn::Mul(v, v))));
     hn::Store(weight, F32(), w + i * kLanes);
     sum = hn::Add(sum, weight);
   }

@@ -1,0 +1,73 @@
+#include "pipeline/quantize/type_rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "result_matchers.h"
+#include "test_files.h"
+
+namespace sluice {
+namespace {
+
+using gguf::TensorType;
+using testing::Fails;
+using testing::IsOk;
+using testing::TempFolder;
+
+TEST(TypeRule, SearchesAnywhereInTheName) {
+  const Result<TypeRule> rule = ParseTypeRule(R"(blk\.[0-3]\..*down=Q6_K)");
+  ASSERT_THAT(rule, IsOk());
+  EXPECT_EQ(rule->type, TensorType::kQ6_K);
+  EXPECT_TRUE(rule->Matches("blk.2.ffn_down_exps.weight"));
+  EXPECT_FALSE(rule->Matches("blk.4.ffn_down_exps.weight"));
+}
+
+TEST(TypeRule, IsLowerCased) {
+  const Result<TypeRule> rule = ParseTypeRule(R"(ATTN_\D=q8_0)");  // becomes \d
+  ASSERT_THAT(rule, IsOk());
+  EXPECT_TRUE(rule->Matches("blk.0.attn_1.weight"));
+  EXPECT_FALSE(rule->Matches("blk.0.attn_q.weight"));
+}
+
+TEST(TypeRule, TheLastEqualsSignEndsThePattern) {
+  const Result<TypeRule> rule = ParseTypeRule("attn_(?=v)=q5_0");
+  ASSERT_THAT(rule, IsOk());
+  EXPECT_TRUE(rule->Matches("attn_v"));
+  EXPECT_FALSE(rule->Matches("attn_k"));
+}
+
+TEST(TypeRule, RejectsWhatIsNoRule) {
+  EXPECT_THAT(ParseTypeRule("ffn_down"), Fails(ErrorCode::kUsage, "no rule for tensor types"));
+  EXPECT_THAT(ParseTypeRule("=q8_0"), Fails(ErrorCode::kUsage, "REGEX=TYPE"));
+  EXPECT_THAT(ParseTypeRule(""), Fails(ErrorCode::kUsage, "no rule for tensor types"));
+  EXPECT_THAT(ParseTypeRule("ffn_(=q8_0"),
+              Fails(ErrorCode::kUsage,
+                    "no regular expression: expected ECMAScript syntax, got "
+                    "ffn_("));
+  EXPECT_THAT(ParseTypeRule("ffn=q4_k_m"), Fails(ErrorCode::kUsage, "expected one of F32"));
+  EXPECT_THAT(ParseTypeRule("ffn="), Fails(ErrorCode::kUsage, "unknown tensor type"));
+}
+
+TEST(TypeRuleFile, HoldsRulesBetweenWhiteSpace) {
+  const TempFolder folder;
+  const auto rules =
+      ReadTypeRules(folder.Write("rules", "attn_v=q8_0\nffn=q4_0 # wide\n# none\n\n\toutput=f16"));
+  ASSERT_THAT(rules, IsOk());
+  ASSERT_EQ(rules->size(), 3U);
+  EXPECT_EQ((*rules)[1].text, "ffn=q4_0");
+  EXPECT_EQ((*rules)[2].type, TensorType::kF16);
+}
+
+TEST(TypeRuleFile, ErrorsNameTheFile) {
+  const TempFolder folder;
+  EXPECT_THAT(ReadTypeRules(folder.Write("bad", "attn_v=q8_0\nnonsense")),
+              Fails(ErrorCode::kUsage, "bad: no rule for tensor types"));
+  EXPECT_THAT(ReadTypeRules(folder.Write("empty", " \n")),
+              Fails(ErrorCode::kUsage, "an empty file"));
+  EXPECT_THAT(ReadTypeRules(folder.Path("absent")), Fails(ErrorCode::kMissing, "absent"));
+}
+
+}  // namespace
+}  // namespace sluice
