@@ -2,9 +2,9 @@
 # completions, and the library for find_package(sluice).
 include(CMakePackageConfigHelpers)
 
-set(libraries sluice_core sluice_formats sluice_arch sluice_stages sluice_pipeline)
+set(libraries sluice_core sluice_formats sluice_arch sluice_stages sluice_pipeline sluice_runtime)
 install(TARGETS ${libraries} EXPORT sluiceTargets)
-install(DIRECTORY core formats arch stages pipeline
+install(DIRECTORY core formats arch stages pipeline runtime
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice FILES_MATCHING PATTERN "*.h")
 
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/sluice)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace sluice::tokenizer {
@@ -10,26 +11,64 @@ namespace {
 struct KnownPreTokenizer {
   std::string_view name;
   std::string_view canonical;
+  bool ignore_merges = false;
 };
 
 // The patterns are those of the published tokenizer.json files: Llama 3 (also LFM2 and GLM-4.7),
-// Llama 4, Qwen2, Mistral Nemo ("tekken"), SmolLM and GPT-2.
+// Llama 4, Qwen2, Mistral Nemo ("tekken"), SmolLM and GPT-2. Those that look a whole piece up
+// before they merge come from tiktoken, which does so.
 constexpr std::array kKnown{
     KnownPreTokenizer{
         "llama-bpe",
-        R"re(Split(Regex,Isolated,(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re"},
+        R"re(Split(Regex,Isolated,(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re",
+        true},
     KnownPreTokenizer{
         "llama4",
-        R"re(Split(Regex,Isolated,[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re"},
+        R"re(Split(Regex,Isolated,[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re",
+        true},
     KnownPreTokenizer{
         "qwen2",
         R"re(Split(Regex,Isolated,(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re"},
     KnownPreTokenizer{
         "tekken",
-        R"re(Split(Regex,Isolated,[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re"},
+        R"re(Split(Regex,Isolated,[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+) | ByteLevel(prefix_space=0,regex=0))re",
+        true},
     KnownPreTokenizer{"smollm", "Digits(individual=1) | ByteLevel(prefix_space=0,regex=1)"},
     KnownPreTokenizer{"gpt-2", kGpt2Definition},
 };
+
+// Names that families have given to a definition of the table.
+struct Alias {
+  std::string_view name;
+  std::string_view of;
+};
+constexpr std::array kAliases{
+    Alias{"glm4", "llama-bpe"},   Alias{"chatglm-bpe", "llama-bpe"}, Alias{"lfm2", "llama-bpe"},
+    Alias{"llama3", "llama-bpe"}, Alias{"llama-v3", "llama-bpe"},
+};
+
+constexpr std::string_view kStepSeparator = " | ";
+// Built into the byte-level step of the Hugging Face tokenizers library; GPT-2's own.
+constexpr std::string_view kGpt2Pattern =
+    R"re('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)re";
+
+bool Consume(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// The pattern of a split step and, in `rest`, the steps after it. A pattern may hold anything, so
+// it ends where the next step begins.
+std::string_view TakePattern(std::string_view& rest) {
+  std::size_t end = rest.size();
+  for (const std::string_view next : {") | Split(", ") | Digits(", ") | ByteLevel("}) {
+    end = std::min(end, rest.find(next));
+  }
+  const std::string_view pattern = rest.substr(0, end);
+  rest.remove_prefix(std::min(rest.size(), end + 1 + kStepSeparator.size()));
+  return pattern;
+}
 
 std::string CanonicalSplit(json::Element step) {
   const auto regex = json::AsString(json::FindPath(step, "pattern.Regex"));
@@ -75,6 +114,37 @@ std::optional<std::string_view> RecognisePreTokenizer(std::string_view canonical
     if (known.canonical == canonical) return known.name;
   }
   return std::nullopt;
+}
+
+std::optional<NamedPreTokenizer> FindPreTokenizer(std::string_view name) {
+  for (const Alias& alias : kAliases) {
+    if (alias.name == name) name = alias.of;
+  }
+  for (const KnownPreTokenizer& known : kKnown) {
+    if (known.name == name) return NamedPreTokenizer{known.canonical, known.ignore_merges};
+  }
+  return std::nullopt;
+}
+
+std::optional<std::vector<std::string>> SplitPatterns(std::string_view canonical) {
+  std::vector<std::string> patterns;
+  while (!canonical.starts_with("ByteLevel(")) {
+    if (Consume(canonical, "Split(Regex,Isolated,")) {
+      patterns.emplace_back(TakePattern(canonical));
+    } else if (Consume(canonical, "Digits(individual=1) | ")) {
+      patterns.emplace_back(R"(\p{N})");
+    } else if (Consume(canonical, "Digits(individual=0) | ")) {
+      patterns.emplace_back(R"(\p{N}+)");
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (canonical == kGpt2Definition) {
+    patterns.emplace_back(kGpt2Pattern);
+  } else if (canonical != "ByteLevel(prefix_space=0,regex=0)") {
+    return std::nullopt;
+  }
+  return patterns;
 }
 
 }  // namespace sluice::tokenizer

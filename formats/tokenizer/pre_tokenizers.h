@@ -1,10 +1,11 @@
 // Pre-tokenizers: how text is cut before byte-pair encoding. GGUF files name them, tokenizer.json
-// defines them; this table leads from the definition to the name.
+// defines them; this table leads from the definition to the name and back.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "formats/json/json.h"
 
@@ -19,5 +20,18 @@ inline constexpr std::string_view kGpt2Definition = "ByteLevel(prefix_space=0,re
 
 // The name that llama.cpp and Ollama give a canonical definition; nullopt for an unknown one.
 [[nodiscard]] std::optional<std::string_view> RecognisePreTokenizer(std::string_view canonical);
+
+// What a GGUF file means by the name of a pre-tokenizer.
+struct NamedPreTokenizer {
+  std::string_view canonical;
+  bool ignore_merges = false;  // as in BpeVocabulary; a GGUF file does not say it otherwise
+};
+// By one of the names above or another name for the same definition. nullopt for an unknown one.
+[[nodiscard]] std::optional<NamedPreTokenizer> FindPreTokenizer(std::string_view name);
+
+// The regular expressions of a canonical definition, in order: each cuts the pieces that the one
+// before left into its matches and what stands between them. nullopt for a definition with steps
+// that are not such a cut, or that put a space in front of the text.
+[[nodiscard]] std::optional<std::vector<std::string>> SplitPatterns(std::string_view canonical);
 
 }  // namespace sluice::tokenizer

@@ -54,8 +54,12 @@ Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
     const auto id = json::Find(item, "id");
     if (!text || !id) return Corrupt("an added token lacks content or id");
     SLUICE_ASSIGN(const std::uint64_t number, ReadId(*id, *text));
-    const bool special = json::AsBool(json::Find(item, "special")).value_or(false);
-    added.push_back({static_cast<std::uint32_t>(number), std::string(*text), special});
+    const auto flag = [&](std::string_view key) {
+      return json::AsBool(json::Find(item, key)).value_or(false);
+    };
+    const bool plain = !flag("single_word") && !flag("lstrip") && !flag("rstrip");
+    added.push_back(
+        {static_cast<std::uint32_t>(number), std::string(*text), flag("special"), plain});
   }
   std::sort(added.begin(), added.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
@@ -199,7 +203,9 @@ Result<BpeVocabulary> ReadRoot(json::Element root) {
   SLUICE_ASSIGN(vocabulary.tokens, OrderById(std::move(tokens), vocabulary.added));
   SLUICE_ASSIGN(vocabulary.merges, ReadMerges(*model));
   vocabulary.byte_fallback = json::AsBool(json::Find(*model, "byte_fallback")).value_or(false);
+  vocabulary.ignore_merges = json::AsBool(json::Find(*model, "ignore_merges")).value_or(false);
   vocabulary.pre_tokenizer = CanonicalPreTokenizer(json::Find(root, "pre_tokenizer"));
+  vocabulary.has_normalizer = json::Find(root, "normalizer").has_value();
   vocabulary.post_steps = ReadPostProcessor(root);
   return vocabulary;
 }

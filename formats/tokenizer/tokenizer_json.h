@@ -16,6 +16,9 @@ struct AddedToken {
   std::uint32_t id = 0;
   std::string text;
   bool special = false;
+  // Matches wherever its text stands; false for one that wants to be a word of its own or takes the
+  // white space beside it along.
+  bool plain = true;
 };
 
 // One element of a TemplateProcessing template: a special token, or a sequence ("A" or "B").
@@ -36,7 +39,9 @@ struct BpeVocabulary {
   gguf::Array merges{gguf::ValueType::kString};  // "left right", a space inside a part as U+0120
   std::vector<AddedToken> added;                 // by id
   bool byte_fallback = false;                    // unknown characters become tokens like <0x0A>
-  std::string pre_tokenizer;  // canonical text of the definition, see pre_tokenizers.h
+  bool ignore_merges = false;   // a piece that is a token is not merged from its bytes
+  std::string pre_tokenizer;    // canonical text of the definition, see pre_tokenizers.h
+  bool has_normalizer = false;  // text is changed before it is cut
   std::vector<PostStep> post_steps;
 
   [[nodiscard]] const AddedToken* FindAdded(std::string_view text) const;

@@ -1,0 +1,47 @@
+#include "runtime/text/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/text/utf8.h"
+
+namespace sluice::runtime {
+
+Tokenizer::Tokenizer(TokenizerParts parts) {
+  auto added = std::make_shared<AddedTokens>();
+  for (const TokenId id : parts.added) added->Add(std::string(parts.bytes.StringAt(id)), id);
+  added_ = std::move(added);
+  std::vector<TokenId>& ends = parts.end_tokens;
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  parts_ = std::make_shared<const TokenizerParts>(std::move(parts));
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text) const {
+  const std::size_t valid = ValidUtf8Prefix(text);
+  if (valid != text.size()) {
+    return MakeError(ErrorCode::kUsage, fmt::format("text is not UTF-8 at byte {}", valid));
+  }
+  std::vector<TokenId> ids;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto match = added_->Next(text, at);
+    const std::size_t end = match ? match->offset : text.size();
+    if (end > at) SLUICE_TRY(parts_->encoder->Encode(text.substr(at, end - at), ids));
+    if (!match) break;
+    ids.push_back(match->id);
+    at = match->offset + match->bytes;
+  }
+  return ids;
+}
+
+std::string_view Tokenizer::BytesOf(TokenId id) const {
+  return id < parts_->bytes.size() ? parts_->bytes.StringAt(id) : std::string_view();
+}
+
+std::optional<TokenId> Tokenizer::FindAdded(std::string_view text) const {
+  return added_->Find(text);
+}
+
+}  // namespace sluice::runtime
