@@ -41,6 +41,7 @@ void AddConvert(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
 void AddInspect(CLI::App& app, Context& context);
 void AddDiff(CLI::App& app, Context& context);
+void AddLogits(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 // The hidden verb that writes the man page and the shell completions from the same definitions.
 void AddReference(CLI::App& app, Context& context);

@@ -46,6 +46,7 @@ int Run(int argc, char** argv) {
   AddPlan(app, context);
   AddInspect(app, context);
   AddDiff(app, context);
+  AddLogits(app, context);
   AddTokenize(app, context);
   AddReference(app, context);
   try {

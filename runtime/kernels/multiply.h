@@ -1,0 +1,27 @@
+// Products of an encoded matrix with rows of floats: the arithmetic behind every layer.
+//
+// Inputs stay F32 and codes are decoded exactly, so results are those of the decoded matrix up to
+// the order of additions. That order depends on the SIMD target, the encoding and whether there is
+// one input or more: not on how rows are split between calls.
+#pragma once
+
+#include <cstddef>
+
+#include "core/buffer.h"
+#include "runtime/kernels/matrix.h"
+
+namespace sluice::runtime {
+
+// Whether a matrix of this type can be used: any that has a codec.
+[[nodiscard]] bool CanMultiply(gguf::TensorType type);
+
+// out[i * out_stride + r - rows.begin] = sum over k of weights[r, k] * inputs[i][k], for the rows r
+// in `rows`. `panel` holds decoded rows between calls' lines; each thread needs its own.
+// REQUIRES: CanMultiply(weights.type).
+void Multiply(const Matrix& weights, RowRange rows, const FloatRows& inputs, float* out,
+              std::size_t out_stride, Buffer& panel);
+
+// The rows of a matrix as floats, one after the other. REQUIRES: CanMultiply(weights.type).
+void DecodeRows(const Matrix& weights, RowRange rows, float* out);
+
+}  // namespace sluice::runtime

@@ -1,0 +1,51 @@
+#include "runtime/model/load.h"
+
+#include <filesystem>
+
+#include "pipeline/hparams.h"
+#include "pipeline/plan.h"
+#include "runtime/model/rope.h"
+#include "runtime/model/weight_source.h"
+
+namespace sluice::runtime {
+namespace {
+
+Result<std::unique_ptr<WeightSource>> OpenCheckpoint(const std::string& folder,
+                                                     std::vector<std::string>& warnings) {
+  SLUICE_ASSIGN(Plan plan, MakePlan(folder, {}));
+  for (std::string& warning : plan.warnings) warnings.push_back(std::move(warning));
+  return OpenPlanned(std::move(plan));
+}
+
+// config.json says more about RoPE than GGUF has keys for.
+Status ReadRope(const std::string& folder, Config& config) {
+  SLUICE_ASSIGN(const ConfigFiles files, LoadConfigFiles(folder));
+  SLUICE_ASSIGN(config.rope_config,
+                RopeFromConfig(files.config, config.rope_config.theta, config.context));
+  return Ok();
+}
+
+Result<LoadedModel> Load(const std::string& path, const LoadOptions& options) {
+  LoadedModel loaded;
+  const bool is_folder = std::filesystem::is_directory(path);
+  SLUICE_ASSIGN(std::unique_ptr<WeightSource> source,
+                is_folder ? OpenCheckpoint(path, loaded.warnings) : OpenGguf(path));
+  loaded.metadata = source->metadata();
+  SLUICE_ASSIGN(Config config, ConfigFromMetadata(loaded.metadata, loaded.warnings));
+  if (is_folder) SLUICE_TRY(ReadRope(path, config));
+  if (options.latent_eps) config.latent_eps = *options.latent_eps;
+  SLUICE_ASSIGN(loaded.model, Glm::Load(std::move(source), config, options.model));
+  return loaded;
+}
+
+}  // namespace
+
+Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
+  Result<LoadedModel> loaded = Load(path, options);
+  if (loaded) return loaded;
+  Error error = std::move(loaded).error().In(path);
+  for (Error& further : error.more) std::move(further).In(path);
+  return error;
+}
+
+}  // namespace sluice::runtime

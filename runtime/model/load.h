@@ -1,0 +1,33 @@
+// Opens a model to run: a GGUF file or a checkpoint folder.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "formats/gguf/value.h"
+#include "runtime/model/glm.h"
+
+namespace sluice::runtime {
+
+struct LoadOptions {
+  GlmOptions model;
+  // Epsilon of the norms inside attention. The published model uses rms_norm_eps, which is the
+  // default; transformers uses 1e-6.
+  std::optional<float> latent_eps;
+};
+
+struct LoadedModel {
+  std::unique_ptr<Glm> model;
+  gguf::Metadata metadata;  // with the tokenizer; of a checkpoint what its conversion would write
+  std::vector<std::string> warnings;
+};
+
+// Opens GLM-4 MoE Lite in either GGUF dialect, or a checkpoint of it, whose shards are used where
+// they are: nothing is written. kUnsupported for any other model; further errors as of OpenGguf,
+// MakePlan, ConfigFromMetadata and LoadWeights, with the path.
+Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options);
+
+}  // namespace sluice::runtime
