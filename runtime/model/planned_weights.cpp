@@ -107,6 +107,7 @@ class PlannedWeights final : public WeightSource {
     slab.expr = &typed;
     slab.first = first;
     slab.count = count;
+    slab.buffer_bytes = SlabBytes(typed, CostOf(typed, sources_), count);
     slab.buffers = &buffers;
     SLUICE_TRY(Read(sources_, slab));
     SLUICE_TRY(Transform(sources_, slab));

@@ -10,7 +10,7 @@ import pytest
 
 from sluice_cli import GOLDEN, SLUICE, TESTS, assert_fails, assert_one_message, convert, run
 
-COMMANDS = ["convert", "plan", "inspect", "diff"]
+COMMANDS = ["convert", "plan", "inspect", "diff", "logits", "tokenize"]
 DOCS = TESTS.parent / "docs"
 LLAMA = GOLDEN / "checkpoints" / "llama-tiny"
 
