@@ -43,6 +43,9 @@ void AddInspect(CLI::App& app, Context& context);
 void AddDiff(CLI::App& app, Context& context);
 void AddLogits(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
+void AddRun(CLI::App& app, Context& context);
+void AddChat(CLI::App& app, Context& context);
+void AddServe(CLI::App& app, Context& context);
 // The hidden verb that writes the man page and the shell completions from the same definitions.
 void AddReference(CLI::App& app, Context& context);
 

@@ -48,6 +48,9 @@ int Run(int argc, char** argv) {
   AddDiff(app, context);
   AddLogits(app, context);
   AddTokenize(app, context);
+  AddRun(app, context);
+  AddChat(app, context);
+  AddServe(app, context);
   AddReference(app, context);
   try {
     app.parse(argc, argv);

@@ -36,7 +36,7 @@ void AddPromptFlags(CLI::App& command, PromptFlags& flags) {
   flags.text_option =
       command.add_option("-p,--prompt", flags.text, "The text; default: standard input")
           ->type_name("TEXT");
-  command.add_option("--file", flags.file, "A file with the text")
+  command.add_option("--file", flags.file, "A file with the text; default: standard input")
       ->type_name("FILE")
       ->excludes(flags.text_option);
 }

@@ -1,0 +1,93 @@
+#include "runtime/chat_model.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "runtime/text/glm_prompt.h"
+#include "runtime/text/open_tokenizer.h"
+
+namespace sluice::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A checkpoint's own tokenizer files say more than the key-values that its conversion would write.
+Result<Tokenizer> TokenizerOf(const std::string& path, LoadedModel& loaded) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return TokenizerFromCheckpoint(path, loaded.warnings);
+  Result<Tokenizer> tokenizer = TokenizerFromMetadata(loaded.metadata);
+  if (!tokenizer) return std::move(tokenizer).error().In(path);
+  return tokenizer;
+}
+
+std::string NameOf(const std::string& path, const gguf::Metadata& metadata) {
+  const auto* name = metadata.Get<std::string>("general.name");
+  if (name != nullptr && !name->empty()) return *name;
+  const fs::path file = fs::path(path).lexically_normal();
+  return file.has_filename() ? file.stem().string() : file.parent_path().filename().string();
+}
+
+}  // namespace
+
+Result<ChatModel> LoadChatModel(const std::string& path, const LoadOptions& options) {
+  SLUICE_ASSIGN(LoadedModel loaded, LoadModel(path, options));
+  SLUICE_ASSIGN(Tokenizer tokenizer, TokenizerOf(path, loaded));
+  if (tokenizer.size() > loaded.model->vocab_size()) {
+    return MakeError(ErrorCode::kMismatch, "the tokenizer has more tokens than the model")
+        .In(path)
+        .Expected(fmt::format("at most {}", loaded.model->vocab_size()))
+        .Actual(fmt::format("{}", tokenizer.size()));
+  }
+  std::vector<TokenId> end_tokens = ChatEndTokens(tokenizer);
+  return ChatModel{std::move(loaded.model),       std::move(tokenizer),
+                   std::move(end_tokens),         RecommendedSampling(loaded.metadata),
+                   NameOf(path, loaded.metadata), std::move(loaded.warnings)};
+}
+
+std::vector<TokenId> ChatEndTokens(const Tokenizer& tokenizer) {
+  std::vector<TokenId> ends = tokenizer.end_tokens();
+  for (const std::string_view text : glm::kEnds) {
+    if (const auto id = tokenizer.FindAdded(text)) ends.push_back(*id);
+  }
+  return ends;
+}
+
+Result<Generation> StartChat(const ChatModel& model, const Chat& chat,
+                             const GenerationOptions& options) {
+  return StartText(model, GlmPrompt(chat), options);
+}
+
+Result<Generation> StartText(const ChatModel& model, std::string_view text,
+                             const GenerationOptions& options) {
+  SLUICE_ASSIGN(std::vector<TokenId> prompt, model.tokenizer.Encode(text));
+  return Generation::Start(*model.model, model.tokenizer, model.end_tokens, std::move(prompt),
+                           options);
+}
+
+AnswerEnd EndOf(const Generation& generation) {
+  return generation.finish_reason() == FinishReason::kEndToken ? AnswerEnd::kWhole
+                                                               : AnswerEnd::kCut;
+}
+
+Status RunChat(GenerationBatch& batch, Generation& generation, GlmAnswer& answer,
+               const std::function<void(const AnswerDelta&)>& on_delta,
+               const std::atomic<bool>& cancel) {
+  Status parsed = Ok();
+  const auto hand_out = [&](const Result<AnswerDelta>& delta) {
+    if (!delta) {
+      parsed = delta.error();
+    } else if (!delta->empty()) {
+      on_delta(*delta);
+    }
+  };
+  SLUICE_TRY(RunGeneration(batch, generation, [&](const std::string& text) {
+    if (parsed) hand_out(answer.Push(text));
+    return parsed && !cancel.load();
+  }));
+  if (parsed) hand_out(answer.Finish(EndOf(generation)));
+  return parsed;
+}
+
+}  // namespace sluice::runtime
