@@ -44,6 +44,17 @@ const FileSpec* FindFile(const Family& family, std::string_view hf_architecture,
   return nullptr;
 }
 
+const FileSpec* FindModelFile(std::string_view gguf_arch) {
+  const FileSpec* found = nullptr;
+  for (const Family* family : kFamilies) {
+    for (const FileSpec& file : family->files) {
+      if (file.gguf_arch != gguf_arch || file.role != Role::kModel) continue;
+      if (found == nullptr || file.dialect == Dialect::kLlamaCpp) found = &file;
+    }
+  }
+  return found;
+}
+
 Dialect DefaultDialect(const Family& family, std::string_view hf_architecture) {
   const bool in_llama_cpp =
       FindFile(family, hf_architecture, Dialect::kLlamaCpp, Role::kModel) != nullptr;

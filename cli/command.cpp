@@ -134,6 +134,20 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
   AddQuantizeFlags(command, flags.quantize);
 }
 
+Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
+    const std::vector<std::string>& settings) {
+  std::vector<std::pair<std::string, gguf::Value>> parsed;
+  for (const std::string& setting : settings) {
+    const std::size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return MakeError(ErrorCode::kUsage, "--set wants KEY=TYPE:VALUE").Actual(setting);
+    }
+    SLUICE_ASSIGN(gguf::Value value, ParseTypedValue(setting.substr(equals + 1)));
+    parsed.emplace_back(setting.substr(0, equals), std::move(value));
+  }
+  return parsed;
+}
+
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   PlanOptions options;
   if (flags.dialect == "llama.cpp") options.dialect = arch::Dialect::kLlamaCpp;
@@ -147,14 +161,7 @@ Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   options.chat_template_file = flags.chat_template;
   options.model_name = flags.model_name;
   SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
-  for (const std::string& setting : flags.set) {
-    const std::size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return MakeError(ErrorCode::kUsage, "--set wants KEY=TYPE:VALUE").Actual(setting);
-    }
-    SLUICE_ASSIGN(gguf::Value value, ParseTypedValue(setting.substr(equals + 1)));
-    options.overrides.emplace_back(setting.substr(0, equals), std::move(value));
-  }
+  SLUICE_ASSIGN(options.overrides, ParseSettings(flags.set));
   return options;
 }
 

@@ -39,6 +39,9 @@ struct Context {
 // Each adds one verb, which runs as soon as its options are parsed.
 void AddConvert(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
+void AddQuantize(CLI::App& app, Context& context);
+void AddMerge(CLI::App& app, Context& context);
+void AddEdit(CLI::App& app, Context& context);
 void AddInspect(CLI::App& app, Context& context);
 void AddDiff(CLI::App& app, Context& context);
 void AddLogits(CLI::App& app, Context& context);
@@ -81,10 +84,15 @@ struct QuantizeFlags {
   std::string imatrix;
   std::string non_finite = "error";
   bool bit_exact = false;
+  bool allow_requantize = false;  // only where sources can be quantized
 };
 void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags);
 // nullptr without --type; kUsage for names nobody knows and for companions without --type.
 Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags);
+
+// What --set says, as key and value. kUsage for one that is not KEY=TYPE:VALUE.
+Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
+    const std::vector<std::string>& settings);
 
 // Options that convert and plan share. The object must live until the command has run.
 struct PlanFlags {

@@ -44,6 +44,9 @@ int Run(int argc, char** argv) {
   app.fallthrough();
   AddConvert(app, context);
   AddPlan(app, context);
+  AddQuantize(app, context);
+  AddMerge(app, context);
+  AddEdit(app, context);
   AddInspect(app, context);
   AddDiff(app, context);
   AddLogits(app, context);

@@ -70,6 +70,7 @@ Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeF
   SLUICE_ASSIGN(recipe.file_type, ParseFileType(flags.type));
   recipe.pure = flags.pure;
   recipe.leave_output = flags.leave_output;
+  recipe.allow_requantize = flags.allow_requantize;
   if (!flags.output_type.empty()) {
     SLUICE_ASSIGN(recipe.output_type, ParseTargetType(flags.output_type));
   }

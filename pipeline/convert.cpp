@@ -47,9 +47,10 @@ Status CheckOutput(const std::string& path, const Plan& plan) {
   return Ok();
 }
 
-Status CheckOutputs(const Plan& plan, std::span<const std::string> outputs) {
+Status CheckOutputs(const Plan& plan, std::span<const std::string> outputs,
+                    const ConvertOptions& options) {
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    SLUICE_TRY(CheckOutput(outputs[i], plan));
+    if (!options.replace_source) SLUICE_TRY(CheckOutput(outputs[i], plan));
     for (std::size_t j = 0; j < i; ++j) {
       std::error_code error;
       const bool same =
@@ -103,7 +104,7 @@ void WarnOfCounts(const Plan& plan, const GraphReport& graph, std::vector<std::s
 Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> outputs,
                               const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  SLUICE_TRY(CheckOutputs(plan, outputs));
+  SLUICE_TRY(CheckOutputs(plan, outputs, options));
   SLUICE_ASSIGN(const SourceSet sources, SourceSet::Open(plan.shards, options.io, plan.generated));
   std::vector<std::unique_ptr<Sink>> sinks;
   std::vector<GraphOutput> graph_outputs;

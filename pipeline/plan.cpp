@@ -12,6 +12,7 @@
 #include "pipeline/bind.h"
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
+#include "pipeline/layout.h"
 #include "pipeline/quantize/apply.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
@@ -216,8 +217,6 @@ class Planner {
   PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
-  Status Quantize();
-  Status Layout(FilePlan& file);
   [[nodiscard]] Status Problems() {
     if (problems_.empty()) return Ok();
     return JoinErrors(std::move(problems_));
@@ -393,29 +392,6 @@ void Planner::PlanMetadata(FilePlan& file) {
   if (!is_llama_cpp) file.metadata.SortByKey();
 }
 
-Status Planner::Layout(FilePlan& file) {
-  SLUICE_ASSIGN(file.alignment, gguf::AlignmentOf(file.metadata));
-  std::vector<gguf::TensorRecord> records;
-  records.reserve(file.tensors.size());
-  for (const PlannedTensor& tensor : file.tensors) records.push_back(tensor.record);
-  const bool pad_last = file.spec->dialect == Dialect::kLlamaCpp;
-  SLUICE_ASSIGN(file.data_bytes, gguf::AssignOffsets(records, file.alignment, pad_last));
-  file.head = gguf::SerializeHead(file.metadata, records, file.alignment);
-  for (std::size_t i = 0; i < records.size(); ++i) file.tensors[i].record = std::move(records[i]);
-  return Ok();
-}
-
-Status Planner::Quantize() {
-  if (options_.quantize == nullptr) return Ok();
-  if (!options_.quantize->importance_path.empty()) {
-    SLUICE_ASSIGN(imatrix::Reader reader,
-                  imatrix::Reader::Open(options_.quantize->importance_path));
-    plan_.importance = std::make_shared<const imatrix::Reader>(std::move(reader));
-  }
-  return QuantizeFile(*options_.quantize, plan_.importance.get(), plan_.files.front(),
-                      plan_.warnings);
-}
-
 Status Planner::Run() {
   SLUICE_TRY(LoadCheckpoint());
   const std::string& config_path = config_->config.path();
@@ -428,9 +404,9 @@ Status Planner::Run() {
   SLUICE_TRY(BindTensors());
   for (FilePlan& file : plan_.files) PlanMetadata(file);
   SLUICE_TRY(Problems());
-  SLUICE_TRY(Quantize());
-  for (FilePlan& file : plan_.files) SLUICE_TRY(Layout(file));
-  return Ok();
+  if (options_.quantize != nullptr) SLUICE_TRY(QuantizeModel(*options_.quantize, plan_));
+  SLUICE_TRY(SplitModel(options_.max_shard_bytes, plan_));
+  return LayOut(plan_);
 }
 
 }  // namespace

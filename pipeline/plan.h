@@ -35,6 +35,7 @@ struct PlanOptions {
   std::vector<std::pair<std::string, gguf::Value>> overrides;  // --set
   // Quantize the model file; nullptr: leave it in --outtype.
   std::shared_ptr<const QuantizeRequest> quantize;
+  std::uint64_t max_shard_bytes = 0;  // of the model's tensors in one file; 0: all
 };
 
 // One output tensor.
@@ -48,7 +49,7 @@ struct PlannedTensor {
 
 // One output file.
 struct FilePlan {
-  const arch::FileSpec* spec = nullptr;
+  const arch::FileSpec* spec = nullptr;  // nullptr for a GGUF source of an unknown architecture
   gguf::Metadata metadata;
   std::vector<PlannedTensor> tensors;  // in file order
   std::uint32_t alignment = gguf::kDefaultAlignment;
@@ -56,15 +57,19 @@ struct FilePlan {
   std::uint64_t data_bytes = 0;  // of the data section
 
   [[nodiscard]] std::uint64_t file_bytes() const { return head.size() + data_bytes; }
+  [[nodiscard]] bool is_ollama() const {
+    return spec != nullptr && spec->dialect == arch::Dialect::kOllama;
+  }
 };
 
 struct Plan {
-  std::string folder;
+  std::string folder;  // of the checkpoint; empty for a GGUF source
   const arch::Family* family = nullptr;
   arch::Dialect dialect = arch::Dialect::kLlamaCpp;
   std::vector<ShardFile> shards;
   std::vector<std::vector<std::byte>> generated;  // sources numbered after the shards
-  std::vector<FilePlan> files;                    // the model, then the projector if asked for
+  // The model, in several files if it is split, then the projector if asked for.
+  std::vector<FilePlan> files;
   std::shared_ptr<const imatrix::Reader> importance;  // read while the model is quantized
   std::vector<std::string> warnings;
   std::size_t source_tensors = 0;

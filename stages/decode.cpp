@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/quant/codec.h"
 #include "stages/kernels/cast.h"
 
 namespace sluice {
@@ -34,10 +35,15 @@ std::uint64_t CountLostF64(const std::byte* in, std::span<const float> decoded) 
 
 std::uint64_t DecodeValues(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
                            std::span<float> values) {
-  const Dtype dtype = piece.segment->dtype;
-  const std::byte* const in = piece.raw.data() + first * DtypeBytes(dtype);
-  kernels::DecodeToF32(dtype, in, values);
-  const std::uint64_t lost = dtype == Dtype::kF64 ? CountLostF64(in, values) : 0;
+  const Segment& segment = *piece.segment;
+  const std::byte* const in = piece.raw.data() + SourceBytes(segment, first);
+  std::uint64_t lost = 0;
+  if (segment.blocks) {
+    quant::FindCodec(*segment.blocks)->decode(in, values);
+  } else {
+    kernels::DecodeToF32(segment.dtype, in, values);
+    if (segment.dtype == Dtype::kF64) lost = CountLostF64(in, values);
+  }
   for (const PointwiseStep step : expr.steps) Apply(step, values);
   return lost;
 }

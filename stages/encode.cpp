@@ -44,8 +44,7 @@ void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte
 Status Encode(const SourceSet& sources, Slab& slab) {
   const TensorExpr& expr = *slab.expr;
   const auto passes = [&](const Piece& piece) {
-    return !expr.quantizing && expr.steps.empty() &&
-           IsSameEncoding(piece.segment->dtype, expr.type);
+    return !expr.quantizing && expr.steps.empty() && IsSameEncoding(*piece.segment, expr.type);
   };
   std::uint64_t bytes = 0;
   for (const Piece& piece : slab.pieces) {

@@ -90,7 +90,7 @@ Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t f
   const Scratch scratch(expr, memory);
   const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
   const std::uint64_t rows = piece.elements / expr.row_elements;
-  const bool rounds = !expr.steps.empty() || !IsSameEncoding(piece.segment->dtype, how.rounded);
+  const bool rounds = !expr.steps.empty() || !IsSameEncoding(*piece.segment, how.rounded);
   std::uint64_t loaded_matrix = kNoMatrix;
   for (std::uint64_t done = 0; done < rows;) {
     const std::uint64_t row = first / expr.row_elements + done;

@@ -26,14 +26,13 @@ Status ForEachPart(const Slab& slab, const Visit& visit) {
 
 // Bytes of the shard that a box touches, from its first to its last element.
 ElementRange ByteRange(const Segment& segment, const Box& box) {
-  const std::uint64_t width = DtypeBytes(segment.dtype);
   const ElementRange elements = SourceRange(box);
-  return {segment.byte_offset + elements.begin * width, segment.byte_offset + elements.end * width};
+  return {segment.byte_offset + SourceBytes(segment, elements.begin),
+          segment.byte_offset + SourceBytes(segment, elements.end)};
 }
 
 // What lies between the lowest element this slab may touch and the lowest that the next one may.
 ReleaseRange Behind(const Segment& segment, std::uint64_t first, std::uint64_t count) {
-  const std::uint64_t width = DtypeBytes(segment.dtype);
   const std::uint64_t lowest = segment.view.LowestFrom(first);
   std::uint64_t next = segment.view.LowestFrom(first + count);
   if (next == std::numeric_limits<std::uint64_t>::max()) {
@@ -42,8 +41,8 @@ ReleaseRange Behind(const Segment& segment, std::uint64_t first, std::uint64_t c
             {{segment.view.axes().begin(), segment.view.axes().end()}, segment.view.offset(), 0, 0})
             .end;
   }
-  const std::uint64_t bytes = next > lowest ? (next - lowest) * width : 0;
-  return {segment.shard, segment.byte_offset + lowest * width, bytes};
+  const std::uint64_t bytes = next > lowest ? SourceBytes(segment, next - lowest) : 0;
+  return {segment.shard, segment.byte_offset + SourceBytes(segment, lowest), bytes};
 }
 
 // The axes of a box by falling stride, merged where neighbours form one run: the order in which its
@@ -92,10 +91,10 @@ class StagingReader {
 
  private:
   Status ReadRun(std::uint64_t source, std::uint64_t elements) {
-    const std::uint64_t width = DtypeBytes(segment_.dtype);
-    const auto target = out_.first(elements * width);
+    const auto target = out_.first(SourceBytes(segment_, elements));
     out_ = out_.subspan(target.size());
-    return sources_.ReadAt(segment_.shard, segment_.byte_offset + source * width, target);
+    const std::uint64_t offset = segment_.byte_offset + SourceBytes(segment_, source);
+    return sources_.ReadAt(segment_.shard, offset, target);
   }
 
   const SourceSet& sources_;
@@ -109,15 +108,14 @@ Status PlaceMapped(const SourceSet& sources, Piece& piece) {
   for (PlacedBox& placed : piece.boxes) {
     const ElementRange range = ByteRange(segment, placed.box);
     SLUICE_TRY(sources.Populate(segment.shard, range.begin, range.end - range.begin));
-    placed.source = base + placed.box.source * DtypeBytes(segment.dtype);
+    placed.source = base + SourceBytes(segment, placed.box.source);
   }
   return Ok();
 }
 
 Status PlaceStaged(const SourceSet& sources, Piece& piece, std::span<std::byte> staging) {
-  const std::uint64_t width = DtypeBytes(piece.segment->dtype);
   for (PlacedBox& placed : piece.boxes) {
-    const auto bytes = staging.first(placed.box.elements * width);
+    const auto bytes = staging.first(SourceBytes(*piece.segment, placed.box.elements));
     staging = staging.subspan(bytes.size());
     StagingReader reader(sources, *piece.segment, bytes);
     SLUICE_TRY(reader.Run(StorageOrder(placed.box), placed.box.source));
@@ -138,7 +136,7 @@ void FindContiguous(Piece& piece) {
     if (axis.extent != 1 && axis.stride != expected) return;
     expected *= axis.extent;
   }
-  piece.raw = {placed.source, piece.elements * DtypeBytes(piece.segment->dtype)};
+  piece.raw = {placed.source, SourceBytes(*piece.segment, piece.elements)};
 }
 
 }  // namespace
@@ -158,14 +156,14 @@ Status Read(const SourceSet& sources, Slab& slab) {
   std::uint64_t staged = 0;
   for (const Piece& piece : slab.pieces) {
     if (sources.MustRead(piece.segment->shard)) {
-      staged += piece.elements * DtypeBytes(piece.segment->dtype);
+      staged += SourceBytes(*piece.segment, piece.elements);
     }
   }
   slab.buffers->Start(slab.buffer_bytes);
   std::span<std::byte> staging = slab.buffers->Take(staged);
   for (Piece& piece : slab.pieces) {
     if (sources.MustRead(piece.segment->shard)) {
-      const std::uint64_t bytes = piece.elements * DtypeBytes(piece.segment->dtype);
+      const std::uint64_t bytes = SourceBytes(*piece.segment, piece.elements);
       SLUICE_TRY(PlaceStaged(sources, piece, staging.first(bytes)));
       staging = staging.subspan(bytes);
     } else {

@@ -34,7 +34,7 @@ std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) 
   if (expr.quantizing) return kPreferredQuantizedElements;
   if (!IsTransposed(segment.view)) return in_bytes(kPreferredBytes);
   return std::max(in_bytes(kPreferredTransposedBytes),
-                  kPreferredRunBytes / DtypeBytes(segment.dtype) * expr.row_elements);
+                  kPreferredRunBytes / MaxElementBytes(segment) * expr.row_elements);
 }
 
 // Quantized tensors go in whole rows: some encoders look at all of a row.
@@ -51,10 +51,10 @@ SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
   SlabCost cost;
   cost.encodes = !expr.steps.empty();
   for (const Segment& segment : expr.segments) {
-    const std::uint64_t bytes = DtypeBytes(segment.dtype);
+    const std::uint64_t bytes = MaxElementBytes(segment);
     if (sources.MustRead(segment.shard)) cost.staging_bytes = std::max(cost.staging_bytes, bytes);
     if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
-    if (!IsSameEncoding(segment.dtype, expr.type)) cost.encodes = true;
+    if (!IsSameEncoding(segment, expr.type)) cost.encodes = true;
   }
   if (expr.quantizing) {
     cost.encodes = true;

@@ -23,7 +23,24 @@ struct Segment {
   Dtype dtype = Dtype::kF32;
   StridedView view;       // coalesced
   std::uint64_t end = 0;  // target elements up to and including this segment
+  // Of elements from a GGUF file that no Dtype describes, `dtype` then counts for nothing: their
+  // type. The view is contiguous and is walked in whole blocks.
+  std::optional<gguf::TensorType> blocks = std::nullopt;
 };
+
+// Bytes of `elements` neighbours in the source: whole blocks, where there are blocks.
+[[nodiscard]] inline std::uint64_t SourceBytes(const Segment& segment, std::uint64_t elements) {
+  if (!segment.blocks) return elements * DtypeBytes(segment.dtype);
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(*segment.blocks);
+  return elements / info.block_elements * info.block_bytes;
+}
+
+// At least the bytes of one element.
+[[nodiscard]] inline std::uint64_t MaxElementBytes(const Segment& segment) {
+  if (!segment.blocks) return DtypeBytes(segment.dtype);
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(*segment.blocks);
+  return (info.block_bytes + info.block_elements - 1) / info.block_elements;
+}
 
 // How the values of a tensor are quantized, beyond its type.
 struct Quantizing {
@@ -53,6 +70,9 @@ struct TensorExpr {
   return (dtype == Dtype::kF32 && type == gguf::TensorType::kF32) ||
          (dtype == Dtype::kF16 && type == gguf::TensorType::kF16) ||
          (dtype == Dtype::kBF16 && type == gguf::TensorType::kBF16);
+}
+[[nodiscard]] constexpr bool IsSameEncoding(const Segment& segment, gguf::TensorType type) {
+  return segment.blocks ? *segment.blocks == type : IsSameEncoding(segment.dtype, type);
 }
 
 }  // namespace sluice

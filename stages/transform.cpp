@@ -7,7 +7,7 @@ namespace sluice {
 Status Transform(const SourceSet& sources, Slab& slab) {
   std::uint64_t bytes = 0;
   for (const Piece& piece : slab.pieces) {
-    if (piece.raw.empty()) bytes += piece.elements * DtypeBytes(piece.segment->dtype);
+    if (piece.raw.empty()) bytes += SourceBytes(*piece.segment, piece.elements);
   }
   std::span<std::byte> out = slab.buffers->Take(bytes);
   for (Piece& piece : slab.pieces) {

@@ -56,13 +56,11 @@ void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::M
   if (importance != nullptr) AddImportanceKeys(*importance, metadata);
 }
 
-}  // namespace
-
+// `importance` may be nullptr and outlives the plan.
 Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* importance,
                     FilePlan& file, std::vector<std::string>& warnings) {
-  const bool is_ollama = file.spec->dialect == arch::Dialect::kOllama;
   QuantizeOptions options = request.recipe;
-  options.ollama = is_ollama;
+  options.ollama = file.is_ollama();
   if (importance != nullptr && importance->entries().empty()) importance = nullptr;
   options.has_importance = importance != nullptr;
 
@@ -77,7 +75,7 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
     SetType(request, recipe.choices[i], importance, weights.entries[i], file.tensors[order[i]]);
   }
   SetKeys(recipe.file_type, importance, file.metadata);
-  if (is_ollama) {
+  if (file.is_ollama()) {
     file.metadata.SortByKey();
   } else {
     SortAs(order, file.tensors);
@@ -85,6 +83,16 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
   warnings.insert(warnings.end(), recipe.warnings.begin(), recipe.warnings.end());
   warnings.insert(warnings.end(), weights.warnings.begin(), weights.warnings.end());
   return Ok();
+}
+
+}  // namespace
+
+Status QuantizeModel(const QuantizeRequest& request, Plan& plan) {
+  if (!request.importance_path.empty()) {
+    SLUICE_ASSIGN(imatrix::Reader reader, imatrix::Reader::Open(request.importance_path));
+    plan.importance = std::make_shared<const imatrix::Reader>(std::move(reader));
+  }
+  return QuantizeFile(request, plan.importance.get(), plan.files.front(), plan.warnings);
 }
 
 }  // namespace sluice

@@ -2,10 +2,8 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "core/result.h"
-#include "formats/imatrix/reader.h"
 #include "pipeline/plan.h"
 #include "pipeline/quantize/recipe.h"
 
@@ -19,11 +17,10 @@ struct QuantizeRequest {
   bool zero_non_finite = false;  // else NaN and infinity are errors
 };
 
-// Gives every tensor of `file` the type that the recipe chooses, the order and the key-values that
-// llama-quantize writes (in the Ollama dialect order and sorted keys stay), and warnings to
-// `warnings`. The offsets are not valid afterwards. `importance` may be nullptr and outlives the
-// plan. Errors of ModelFactsOf, ChooseTypes and PlanImportance.
-Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* importance,
-                    FilePlan& file, std::vector<std::string>& warnings);
+// Gives every tensor of the plan's first file the type that the recipe chooses, the order and the
+// key-values that llama-quantize writes (in the Ollama dialect order and sorted keys stay), and
+// adds warnings. The offsets are not valid afterwards. Errors of imatrix::Reader::Open,
+// ModelFactsOf, ChooseTypes and PlanImportance.
+Status QuantizeModel(const QuantizeRequest& request, Plan& plan);
 
 }  // namespace sluice

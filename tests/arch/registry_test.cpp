@@ -145,6 +145,15 @@ TEST(Registry, DialectsKnowDifferentNames) {
             nullptr);
 }
 
+TEST(Registry, ModelFilesAreFoundByTheArchitectureTheyCarry) {
+  EXPECT_EQ(FindModelFile("mllama")->dialect, Dialect::kOllama);
+  EXPECT_EQ(FindModelFile("glm4moelite")->dialect, Dialect::kOllama);
+  EXPECT_EQ(FindModelFile("lfm2")->dialect, Dialect::kLlamaCpp);  // both dialects write it
+  EXPECT_EQ(FindModelFile("deepseek2")->dialect, Dialect::kLlamaCpp);
+  EXPECT_EQ(FindModelFile("clip"), nullptr);  // no model
+  EXPECT_EQ(FindModelFile(""), nullptr);
+}
+
 TEST(Registry, DialectNamesAreThoseOfTheCommandLine) {
   EXPECT_EQ(DialectName(Dialect::kLlamaCpp), "llama.cpp");
   EXPECT_EQ(DialectName(Dialect::kOllama), "ollama");

@@ -10,7 +10,10 @@ import pytest
 
 from sluice_cli import GOLDEN, SLUICE, TESTS, assert_fails, assert_one_message, convert, run
 
-COMMANDS = ["convert", "plan", "inspect", "diff", "logits", "tokenize", "run", "chat", "serve"]
+COMMANDS = ["convert", "plan", "quantize", "merge", "edit", "inspect", "diff", "logits", "tokenize",
+            "run", "chat", "serve"]
+# Commands whose JSON docs/json.md describes with that of another.
+JSON_SECTION = {"quantize": "convert", "merge": "convert"}
 DOCS = TESTS.parent / "docs"
 LLAMA = GOLDEN / "checkpoints" / "llama-tiny"
 
@@ -230,10 +233,16 @@ def json_outputs(tmp_path_factory):
     progress = convert(LLAMA, a, "--progress", "json").stderr
     convert(LLAMA, b, "--outtype", "f16")
     inspections = [[a], [LLAMA], [a, "--kv", "general.name"], [a, "--tensor", "output.weight"]]
+    quantized = run("quantize", a, folder / "q.gguf", "--type", "Q8_0", "--progress", "json").stderr
+    convert(LLAMA, folder / "c.gguf", "--max-shard-size", "100K")
+    first = sorted(folder.glob("c-00001-*"))[0]
+    merged = run("merge", first, folder / "d.gguf", "--progress", "json").stderr
     llama4 = GOLDEN / "checkpoints" / "llama4-tiny"
     return {
         "plan": [json.loads(run("plan", llama4, "--mmproj", "--json").stdout)],
         "convert": [json.loads(line) for line in progress.splitlines()],
+        "quantize": [json.loads(line) for line in quantized.splitlines()],
+        "merge": [json.loads(line) for line in merged.splitlines()],
         "inspect": [json.loads(run("inspect", *arguments, "--json").stdout)
                     for arguments in inspections],
         "diff": [json.loads(run("diff", a, b, "--json").stdout)],
@@ -262,10 +271,11 @@ def field_names(value):
     return names
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "inspect", "diff"])
+@pytest.mark.parametrize("command", ["convert", "plan", "quantize", "merge", "inspect", "diff"])
 def test_documented_fields_are_the_printed_ones(json_outputs, command):
     text = (DOCS / "json.md").read_text()
-    section = re.search(rf"^## `sluice {command} .*?(?=^## |\Z)", text, re.M | re.S)[0]
+    title = JSON_SECTION.get(command, command)
+    section = re.search(rf"^## `sluice {title} .*?(?=^## |\Z)", text, re.M | re.S)[0]
     documented = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", section))))
     # Words in code type that are values, not fields.
     documented -= {"sluice", *COMMANDS, "json", "progress", "kv", "KEY", "NAME", "null", "model",

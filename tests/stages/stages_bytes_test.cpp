@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "formats/quant/codec.h"
 #include "result_matchers.h"
 #include "tests/stages/expr_fixture.h"
 
@@ -54,6 +55,50 @@ TEST_P(StageBytes, AnnouncedBuffersAreEnough) {
     Slab slab = MakeSlab(known.expr, first, count, buffers);
     slab.buffer_bytes = SlabBytes(known.expr, cost, count);
     ASSERT_THAT(RunStages(sources, slab), IsOk()) << "expression " << i;
+  }
+}
+
+// A matrix of Q8_0 blocks somewhere in a shard.
+TensorExpr BlockExpr(std::uint64_t rows, std::uint64_t row_elements, gguf::TensorType type) {
+  const std::vector<std::uint64_t> shape{rows, row_elements};
+  TensorExpr expr;
+  expr.type = type;
+  expr.row_elements = row_elements;
+  expr.elements = rows * row_elements;
+  expr.segments = {{0, 7, Dtype::kF32, StridedView::Whole(shape).Coalesced(), expr.elements,
+                    gguf::TensorType::kQ8_0}};
+  return expr;
+}
+
+TEST_P(StageBytes, BlocksOfTheTargetPassAndOthersAreDecoded) {
+  constexpr std::uint64_t kRows = 40;
+  constexpr std::uint64_t kRowElements = 96;
+  Random random(48);
+  const RandomShards shards(random, 1, kShardBytes);
+  const SourceSet sources = shards.Open(GetParam());
+  const TensorExpr same = BlockExpr(kRows, kRowElements, gguf::TensorType::kQ8_0);
+  TensorExpr floats = BlockExpr(kRows, kRowElements, gguf::TensorType::kF32);
+  floats.quantizing = Quantizing{.rounded = gguf::TensorType::kQ8_0, .zero_non_finite = true};
+  const std::byte* const blocks = shards.contents()[0].data() + 7;
+  std::vector<float> values(same.elements);
+  quant::kCodecQ8_0.decode(blocks, values);
+  for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
+  const std::string_view passed(reinterpret_cast<const char*>(blocks), same.bytes());
+  const std::string_view decoded(reinterpret_cast<const char*>(values.data()), floats.bytes());
+  for (const auto& [expr, expected] : {std::pair(same, passed), std::pair(floats, decoded)}) {
+    SlabBuffers buffers;
+    std::string bytes;
+    for (std::uint64_t first = 0; first < expr.elements;) {
+      const std::uint64_t rows = random.Between(1, 9);
+      const std::uint64_t count = std::min(rows * kRowElements, expr.elements - first);
+      Slab slab = MakeSlab(expr, first, count, buffers);
+      slab.buffer_bytes = SlabBytes(expr, CostOf(expr, sources), count);
+      ASSERT_THAT(RunStages(sources, slab), IsOk());
+      EXPECT_EQ(slab.behind.front().offset, 7 + first / 32 * 34);
+      bytes += PayloadOf(slab);
+      first += count;
+    }
+    EXPECT_TRUE(bytes == expected) << gguf::InfoOf(expr.type).name;
   }
 }
 

@@ -1,0 +1,35 @@
+// What the commands share that write models: flags, progress, the closing summary.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cli/command.h"
+#include "pipeline/convert.h"
+
+namespace sluice::cli {
+
+struct ConversionFlags {
+  std::uint64_t memory = kDefaultMemoryBytes;
+  int threads = 0;
+  std::string io = "auto";
+  std::string progress = "auto";
+  bool force = false;
+  bool no_sync = false;
+};
+void AddConversionFlags(CLI::App& command, ConversionFlags& flags);
+
+// The limit of one file of the output, where a command can split it.
+void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes);
+
+// The flags as options of Convert, cancelled by signals, without progress.
+[[nodiscard]] ConvertOptions ToConvertOptions(const ConversionFlags& flags);
+// kUsage when `output` is "-" and that is a terminal.
+Status CheckNotTerminal(const std::string& output);
+
+// Runs `work` with the flags' options and prints progress, then the summary with the name `output`,
+// or the error.
+void RunWithProgress(const ConversionFlags& flags, const std::string& output, Context& context,
+                     const std::function<Result<ConvertReport>(const ConvertOptions&)>& work);
+
+}  // namespace sluice::cli

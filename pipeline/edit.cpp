@@ -1,0 +1,94 @@
+#include "pipeline/edit.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <system_error>
+
+#include "core/file.h"
+#include "core/mapped_file.h"
+#include "formats/gguf/split.h"
+#include "pipeline/gguf_plan.h"
+#include "pipeline/layout.h"
+
+namespace sluice {
+namespace {
+
+// A file on its own, be it part of a split model or not, and the bytes of its head.
+struct OpenedFile {
+  gguf::SplitSet set;
+  std::vector<std::byte> head;
+};
+
+Result<OpenedFile> OpenAlone(const std::string& path) {
+  SLUICE_ASSIGN(const MappedFile mapped, MappedFile::Open(path));
+  OpenedFile opened;
+  gguf::SplitFile& file = opened.set.files.emplace_back();
+  file.path = path;
+  file.file_bytes = mapped.bytes().size();
+  SLUICE_ASSIGN(file.head, gguf::ReadHead(mapped.bytes(), path));
+  const auto head = mapped.bytes().first(std::min(file.file_bytes, file.head.data_start));
+  opened.head.assign(head.begin(), head.end());
+  SLUICE_TRY(mapped.CheckIntact());
+  return opened;
+}
+
+Result<gguf::Metadata> Edited(gguf::Metadata metadata,
+                              const std::vector<std::pair<std::string, gguf::Value>>& settings) {
+  for (const auto& [key, value] : settings) {
+    if (key.starts_with("split.")) {
+      return MakeError(ErrorCode::kUsage, "the keys of a split model belong to its files")
+          .Actual(key)
+          .Advice("sluice merge makes one file of them");
+    }
+    metadata.Set(key, value);
+  }
+  return metadata;
+}
+
+// Writes the bytes from the first to the last that differ: as little as possible can be torn.
+Status WriteHead(const std::string& path, std::span<const std::byte> before,
+                 std::span<const std::byte> after, bool sync) {
+  const auto first = std::mismatch(before.begin(), before.end(), after.begin()).first;
+  const auto begin = static_cast<std::size_t>(first - before.begin());
+  if (begin == before.size()) return Ok();
+  const auto last = std::mismatch(before.rbegin(), before.rend(), after.rbegin()).first;
+  const auto end = before.size() - static_cast<std::size_t>(last - before.rbegin());
+  SLUICE_ASSIGN(File file, File::Open(path, O_RDWR));
+  SLUICE_TRY(file.WriteAt(begin, after.subspan(begin, end - begin)));
+  if (sync) SLUICE_TRY(file.Sync());
+  return file.Close();
+}
+
+}  // namespace
+
+Result<EditReport> EditKeys(const std::string& path,
+                            const std::vector<std::pair<std::string, gguf::Value>>& settings,
+                            const ConvertOptions& run) {
+  SLUICE_ASSIGN(const OpenedFile opened, OpenAlone(path));
+  const gguf::Head& head = opened.set.files.front().head;
+  SLUICE_ASSIGN(gguf::Metadata metadata, Edited(head.metadata, settings));
+  Result<std::uint32_t> alignment = gguf::AlignmentOf(metadata);
+  if (!alignment) return std::move(alignment).error().In(path);
+  const std::vector<std::byte> edited = gguf::SerializeHead(metadata, head.tensors, *alignment);
+  if (edited.size() == opened.head.size() && *alignment == head.alignment) {
+    SLUICE_TRY(WriteHead(path, opened.head, edited, run.sync));
+    return EditReport{true};
+  }
+  SLUICE_ASSIGN(Plan plan, MakeGgufPlan(opened.set, {}));
+  plan.files.front().metadata = std::move(metadata);
+  SLUICE_TRY(LayOut(plan));
+  ConvertOptions options = run;
+  options.overwrite = true;
+  options.replace_source = true;
+  std::error_code error;
+  std::string target = std::filesystem::canonical(path, error);  // links to it stay links
+  if (error) return ErrnoError("cannot resolve the name", path, error.value());
+  SLUICE_TRY(Convert(plan, std::span(&target, 1), options));
+  return EditReport{false};
+}
+
+}  // namespace sluice

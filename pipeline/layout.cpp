@@ -1,0 +1,75 @@
+#include "pipeline/layout.h"
+
+#include <iterator>
+#include <utility>
+
+#include "formats/gguf/split.h"
+
+namespace sluice {
+namespace {
+
+std::vector<gguf::TensorRecord> RecordsOf(const FilePlan& file) {
+  std::vector<gguf::TensorRecord> records;
+  records.reserve(file.tensors.size());
+  for (const PlannedTensor& tensor : file.tensors) records.push_back(tensor.record);
+  return records;
+}
+
+Status LayOutFile(FilePlan& file) {
+  SLUICE_ASSIGN(file.alignment, gguf::AlignmentOf(file.metadata));
+  std::vector<gguf::TensorRecord> records = RecordsOf(file);
+  const bool pad_last = !file.is_ollama();
+  SLUICE_ASSIGN(file.data_bytes, gguf::AssignOffsets(records, file.alignment, pad_last));
+  file.head = gguf::SerializeHead(file.metadata, records, file.alignment);
+  for (std::size_t i = 0; i < records.size(); ++i) file.tensors[i].record = std::move(records[i]);
+  return Ok();
+}
+
+}  // namespace
+
+Status SplitModel(std::uint64_t max_bytes, Plan& plan) {
+  if (max_bytes == 0) return Ok();
+  FilePlan& model = plan.files.front();
+  std::vector<gguf::TensorRecord> records = RecordsOf(model);
+  SLUICE_TRY(gguf::AssignOffsets(records, gguf::kDefaultAlignment, true));  // for the sizes
+  SLUICE_ASSIGN(const std::vector<gguf::TensorRange> ranges, gguf::GroupBySize(records, max_bytes));
+  if (ranges.size() == 1) return Ok();
+  std::vector<FilePlan> files(ranges.size());
+  const auto count = static_cast<std::uint32_t>(ranges.size());
+  for (std::uint32_t number = 0; number < count; ++number) {
+    const auto tensor = [&](std::size_t index) {
+      return std::make_move_iterator(model.tensors.begin() + static_cast<std::ptrdiff_t>(index));
+    };
+    files[number].spec = model.spec;
+    files[number].metadata = gguf::ShardMetadata(model.metadata, number, count, records.size());
+    files[number].tensors.assign(tensor(ranges[number].begin), tensor(ranges[number].end));
+  }
+  plan.files.erase(plan.files.begin());
+  plan.files.insert(plan.files.begin(), std::make_move_iterator(files.begin()),
+                    std::make_move_iterator(files.end()));
+  return Ok();
+}
+
+Status LayOut(Plan& plan) {
+  for (FilePlan& file : plan.files) SLUICE_TRY(LayOutFile(file));
+  return Ok();
+}
+
+Result<std::vector<std::string>> OutputPaths(const Plan& plan, const std::string& model,
+                                             const std::string& projector) {
+  const std::size_t num_shards = plan.files.size() - (projector.empty() ? 0 : 1);
+  std::vector<std::string> paths;
+  if (num_shards == 1) {
+    paths.push_back(model);
+  } else if (model == "-") {
+    return MakeError(ErrorCode::kUsage, "standard output takes one file")
+        .Advice("name a file, or leave --max-shard-size out");
+  } else {
+    const auto count = static_cast<std::uint32_t>(num_shards);
+    for (std::uint32_t i = 0; i < count; ++i) paths.push_back(gguf::ShardPath(model, i, count));
+  }
+  if (!projector.empty()) paths.push_back(projector);
+  return paths;
+}
+
+}  // namespace sluice
