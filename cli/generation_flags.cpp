@@ -91,6 +91,28 @@ runtime::GenerationOptions OptionsOf(const GenerationFlags& flags,
   return options;
 }
 
+void AddConversationFlags(CLI::App& command, ConversationFlags& flags) {
+  command.add_option("--system", flags.system, "System message; default: none")->type_name("TEXT");
+  command
+      .add_option("--tools", flags.tools,
+                  "JSON file with the tools that the model may call; default: none")
+      ->type_name("FILE");
+  command.add_flag("--no-think", flags.no_think,
+                   "Answer without reasoning first; default: with it");
+}
+
+Result<runtime::Chat> StartConversation(const ConversationFlags& flags) {
+  runtime::Chat chat;
+  chat.thinking = !flags.no_think;
+  if (!flags.tools.empty()) {
+    SLUICE_ASSIGN(chat.tools, ReadTools(flags.tools));
+  }
+  if (!flags.system.empty()) {
+    chat.messages.push_back({runtime::Role::kSystem, flags.system, {}, {}, {}});
+  }
+  return chat;
+}
+
 Result<std::vector<runtime::Json>> ReadTools(const std::string& path) {
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(path, kMaxToolsBytes));
   Result<runtime::Json> json = runtime::ParseJson(text);

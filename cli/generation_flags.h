@@ -38,6 +38,16 @@ void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);
 [[nodiscard]] runtime::GenerationOptions OptionsOf(const GenerationFlags& flags,
                                                    const runtime::SamplingOptions& recommended);
 
+// What a conversation starts with.
+struct ConversationFlags {
+  std::string system;
+  std::string tools;  // a file
+  bool no_think = false;
+};
+void AddConversationFlags(CLI::App& command, ConversationFlags& flags);
+// The conversation before its first turn. Errors name the file of tools.
+Result<runtime::Chat> StartConversation(const ConversationFlags& flags);
+
 // The tools of a JSON file: a list of {"type": "function", "function": {...}}. Errors name the
 // file.
 Result<std::vector<runtime::Json>> ReadTools(const std::string& path);

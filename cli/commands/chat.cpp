@@ -20,9 +20,7 @@ namespace {
 struct ChatFlags {
   ModelFlags model;
   GenerationFlags generation;
-  std::string system;
-  std::string tools;
-  bool no_think = false;
+  ConversationFlags conversation;
 };
 
 constexpr std::string_view kHelp =
@@ -86,16 +84,12 @@ class AnswerPrinter {
 
 class Session {
  public:
-  Session(runtime::ChatModel model, const ChatFlags& flags)
+  Session(runtime::ChatModel model, runtime::Chat chat, const GenerationFlags& flags)
       : model_(std::move(model)),
-        options_(OptionsOf(flags.generation, model_.sampling)),
-        batch_(*model_.model, 1) {
-    chat_.thinking = !flags.no_think;
-    if (!flags.system.empty()) {
-      chat_.messages.push_back({runtime::Role::kSystem, flags.system, {}, {}, {}});
-    }
-    first_turn_ = chat_.messages.size();
-  }
+        options_(OptionsOf(flags, model_.sampling)),
+        batch_(*model_.model, 1),
+        chat_(std::move(chat)),
+        first_turn_(chat_.messages.size()) {}
 
   Status UseTools(const std::string& path) {
     SLUICE_ASSIGN(chat_.tools, ReadTools(path));
@@ -177,7 +171,7 @@ class Session {
   runtime::GenerationOptions options_;
   runtime::GenerationBatch batch_;
   runtime::Chat chat_;
-  std::size_t first_turn_ = 0;  // messages in front of the first turn
+  std::size_t first_turn_;  // messages in front of the first turn
 };
 
 Status Run(const ChatFlags& flags, const Context& context) {
@@ -186,8 +180,8 @@ Status Run(const ChatFlags& flags, const Context& context) {
     PrintWarnings(model.warnings);
     fmt::print(stderr, "{}: /help shows what you can do\n", model.name);
   }
-  Session session(std::move(model), flags);
-  if (!flags.tools.empty()) SLUICE_TRY(session.UseTools(flags.tools));
+  SLUICE_ASSIGN(runtime::Chat chat, StartConversation(flags.conversation));
+  Session session(std::move(model), std::move(chat), flags.generation);
   WatchInterrupts();
   while (true) {
     const auto line = ReadLine(">>> ");
@@ -208,14 +202,7 @@ void AddChat(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   auto flags = std::make_shared<ChatFlags>();
   AddModelFlags(*command, flags->model);
-  command->add_option("--system", flags->system, "System message; default: none")
-      ->type_name("TEXT");
-  command
-      ->add_option("--tools", flags->tools,
-                   "JSON file with the tools that the model may call; default: none")
-      ->type_name("FILE");
-  command->add_flag("--no-think", flags->no_think,
-                    "Answer without reasoning first; default: with it");
+  AddConversationFlags(*command, flags->conversation);
   AddGenerationFlags(*command, flags->generation);
   command->callback([flags, &context] {
     const Status status = Run(*flags, context);

@@ -19,9 +19,7 @@ struct RunFlags {
   ModelFlags model;
   GenerationFlags generation;
   PromptFlags prompt;
-  std::string system;
-  std::string tools;
-  bool no_think = false;
+  ConversationFlags conversation;
   bool raw = false;
   bool json = false;
 };
@@ -95,14 +93,7 @@ class Output {
 };
 
 Result<runtime::Chat> MakeChat(const RunFlags& flags, std::string prompt) {
-  runtime::Chat chat;
-  chat.thinking = !flags.no_think;
-  if (!flags.tools.empty()) {
-    SLUICE_ASSIGN(chat.tools, ReadTools(flags.tools));
-  }
-  if (!flags.system.empty()) {
-    chat.messages.push_back({runtime::Role::kSystem, flags.system, {}, {}, {}});
-  }
+  SLUICE_ASSIGN(runtime::Chat chat, StartConversation(flags.conversation));
   chat.messages.push_back({runtime::Role::kUser, std::move(prompt), {}, {}, {}});
   return chat;
 }
@@ -156,14 +147,7 @@ void AddRun(CLI::App& app, Context& context) {
   auto flags = std::make_shared<RunFlags>();
   AddModelFlags(*command, flags->model);
   AddPromptFlags(*command, flags->prompt);
-  command->add_option("--system", flags->system, "System message; default: none")
-      ->type_name("TEXT");
-  command
-      ->add_option("--tools", flags->tools,
-                   "JSON file with the tools that the model may call; default: none")
-      ->type_name("FILE");
-  command->add_flag("--no-think", flags->no_think,
-                    "Answer without reasoning first; default: with it");
+  AddConversationFlags(*command, flags->conversation);
   command->add_flag("--raw", flags->raw, "Go on with the text as it stands; default: as a chat");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   AddGenerationFlags(*command, flags->generation);

@@ -11,7 +11,7 @@
 #include "formats/quant/float_formats.h"
 #include "stages/kernels/cast.h"
 #include "tests/stages/random.h"
-#include "tests/stages/simd_targets.h"
+#include "simd_targets.h"
 
 namespace sluice {
 namespace {

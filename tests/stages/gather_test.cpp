@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-#include "tests/stages/simd_targets.h"
+#include "simd_targets.h"
 #include "tests/stages/view_reference.h"
 
 namespace sluice {

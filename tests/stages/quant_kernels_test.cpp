@@ -13,7 +13,7 @@
 #include "formats/gguf/types.h"
 #include "formats/quant/codec.h"
 #include "tests/stages/random.h"
-#include "tests/stages/simd_targets.h"
+#include "simd_targets.h"
 
 namespace sluice {
 namespace {

@@ -1,8 +1,5 @@
-// Random numbers and matrices for the tests of kernels, and the SIMD targets they run on.
+// Random numbers and matrices for the tests of kernels.
 #pragma once
-
-#include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cstdint>
 #include <random>
@@ -14,19 +11,6 @@
 #include "runtime/kernels/matrix.h"
 
 namespace sluice::runtime::testing {
-
-// Calls `test()` once for each target that this machine can execute. Kernels ask Highway for the
-// target on every call.
-template <class Test>
-void ForEachSimdTarget(const Test& test) {
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    SCOPED_TRACE(hwy::TargetName(target));
-    hwy::SetSupportedTargetsForTest(target);
-    test();
-    hwy::SetSupportedTargetsForTest(0);  // back to all
-    if (::testing::Test::HasFatalFailure()) return;
-  }
-}
 
 // Numbers from -1 to 1, the same on every machine.
 class RandomFloats {

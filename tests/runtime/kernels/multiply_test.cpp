@@ -8,13 +8,14 @@
 #include <numeric>
 
 #include "kernel_fixture.h"
+#include "simd_targets.h"
 
 namespace sluice::runtime {
 namespace {
 
 using gguf::TensorType;
 using testing::EncodedMatrix;
-using testing::ForEachSimdTarget;
+using sluice::testing::ForEachSimdTarget;
 using testing::RandomFloats;
 
 // The product of a row and an input in binary64, and a bound on the terms that are added up.

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "kernel_fixture.h"
+#include "simd_targets.h"
 
 namespace sluice::runtime {
 namespace {
 
-using testing::ForEachSimdTarget;
+using sluice::testing::ForEachSimdTarget;
 using testing::RandomFloats;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();

@@ -5,13 +5,14 @@
 #include <cmath>
 
 #include "kernel_fixture.h"
+#include "simd_targets.h"
 
 namespace sluice::runtime {
 namespace {
 
 using gguf::TensorType;
 using testing::EncodedMatrix;
-using testing::ForEachSimdTarget;
+using sluice::testing::ForEachSimdTarget;
 using testing::RandomFloats;
 
 void ExpectSums(TensorType type, std::uint64_t rows, std::uint64_t columns, std::size_t outputs,
