@@ -121,6 +121,11 @@ Status File::WriteAt(std::uint64_t offset, std::span<const std::byte> bytes) {
   return Ok();
 }
 
+void File::DropCache(std::uint64_t offset, std::uint64_t size) const {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                  POSIX_FADV_DONTNEED);
+}
+
 Status File::Sync() {
   if (::fsync(descriptor_) != 0) return ErrnoError("cannot flush to disk", path_, errno);
   return Ok();

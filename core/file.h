@@ -41,6 +41,8 @@ class File {
   // Writes all of `bytes` at byte `offset`.
   Status WriteAt(std::uint64_t offset, std::span<const std::byte> bytes);
   Status Sync();
+  // Lets the page cache forget the whole pages of a range. Later reads are correct, only slower.
+  void DropCache(std::uint64_t offset, std::uint64_t size) const;
   // Closes an owned descriptor; a no-op on a borrowed or closed one.
   Status Close();
 

@@ -72,6 +72,11 @@ std::optional<std::uint64_t> FreeDiskBytes(const std::string& path) {
   return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
+std::uint64_t PhysicalMemoryBytes() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 MemoryUse CurrentMemoryUse() {
   MemoryUse use;
   std::ifstream status("/proc/self/status");

@@ -15,6 +15,9 @@ namespace sluice {
 // that exists). nullopt when the file system does not say.
 [[nodiscard]] std::optional<std::uint64_t> FreeDiskBytes(const std::string& path);
 
+// Bytes of memory of this machine.
+[[nodiscard]] std::uint64_t PhysicalMemoryBytes();
+
 struct MemoryUse {
   std::uint64_t peak_resident_bytes = 0;  // mapped files included
   std::uint64_t anonymous_bytes = 0;      // now: heap, stacks and buffers

@@ -37,8 +37,10 @@ Result<ShardFile> StatShard(const std::string& path) {
 }
 
 Result<SourceSet> SourceSet::Open(std::span<const ShardFile> shards, IoMode mode,
-                                  std::vector<std::vector<std::byte>> generated) {
+                                  std::vector<std::vector<std::byte>> generated,
+                                  std::uint64_t machine_memory) {
   SourceSet set;
+  std::uint64_t total = 0;
   for (const ShardFile& shard : shards) {
     Source source;
     source.file = shard;
@@ -51,7 +53,9 @@ Result<SourceSet> SourceSet::Open(std::span<const ShardFile> shards, IoMode mode
       source.mapped = std::make_unique<MappedFile>(std::move(file));
     }
     set.sources_.push_back(std::move(source));
+    total += shard.bytes;
   }
+  set.drops_cache_ = total > machine_memory / 2;
   for (std::vector<std::byte>& bytes : generated) {
     set.sources_.emplace_back().generated = std::move(bytes);
   }
@@ -81,7 +85,11 @@ void SourceSet::Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_
 }
 
 void SourceSet::Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const {
-  if (sources_[shard].mapped) sources_[shard].mapped->Release(offset, size);
+  const Source& source = sources_[shard];
+  if (source.mapped) source.mapped->Release(offset, size);
+  if (!drops_cache_) return;
+  if (source.mapped) source.mapped->file().DropCache(offset, size);
+  if (source.read) source.read->DropCache(offset, size);
 }
 
 Status SourceSet::CheckIntact(std::uint32_t shard) const {

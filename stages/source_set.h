@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/machine.h"
 #include "core/mapped_file.h"
 #include "core/result.h"
 
@@ -29,8 +30,12 @@ class SourceSet {
   // Opens every shard; kAuto reads shards on network file systems and maps the others.
   // `generated` become further shards, numbered after those of `shards`.
   // kCorrupt when a file is no longer what the plan saw.
+  // Of shards that together exceed half of `machine_memory` (bytes) nothing would stay in the page
+  // cache until the next run: Release lets go of them there too, which leaves other programs theirs
+  // and saves the kernel the search for pages to reclaim.
   static Result<SourceSet> Open(std::span<const ShardFile> shards, IoMode mode,
-                                std::vector<std::vector<std::byte>> generated);
+                                std::vector<std::vector<std::byte>> generated,
+                                std::uint64_t machine_memory = PhysicalMemoryBytes());
 
   // Where the shard lies in memory; empty for a shard that must be read into a buffer.
   [[nodiscard]] std::span<const std::byte> Bytes(std::uint32_t shard) const;
@@ -40,6 +45,7 @@ class SourceSet {
   // Makes a range of a mapped shard resident; a no-op for other shards.
   Status Populate(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
   void Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
+  // A range that will not be read again.
   void Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
   // kCorrupt once a mapped read met a part of the shard that is gone.
   Status CheckIntact(std::uint32_t shard) const;
@@ -54,6 +60,7 @@ class SourceSet {
     std::vector<std::byte> generated;
   };
   std::vector<Source> sources_;
+  bool drops_cache_ = false;
 };
 
 // The facts of a shard file as they are now.

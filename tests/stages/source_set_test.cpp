@@ -4,9 +4,13 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "result_matchers.h"
 #include "tests/stages/expr_fixture.h"
@@ -66,6 +70,44 @@ TEST(SourceSet, AutoMapsLocalFiles) {
   const Result<SourceSet> set = SourceSet::Open(StatAll(shards), IoMode::kAuto, {});
   ASSERT_THAT(set, IsOk());
   EXPECT_FALSE(set->MustRead(0));
+}
+
+// How many pages of a file the page cache holds.
+std::size_t CachedPages(const std::string& path) {
+  Result<File> file = File::OpenForReading(path);
+  const std::size_t bytes = *file->Size();
+  void* const map = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file->descriptor(), 0);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> resident((bytes + page - 1) / page);
+  EXPECT_EQ(::mincore(map, bytes, resident.data()), 0);
+  ::munmap(map, bytes);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(resident, [](unsigned char state) { return (state & 1) != 0; }));
+}
+
+class PageCache : public ::testing::TestWithParam<IoMode> {};
+INSTANTIATE_TEST_SUITE_P(, PageCache, ::testing::Values(IoMode::kMmap, IoMode::kRead));
+
+TEST_P(PageCache, ForgetsOnlyShardsThatAreLargeForTheMachine) {
+  const std::string path = "page_cache_test.bin";  // here: /tmp may be memory itself
+  std::ofstream(path) << std::string(kShardBytes, 'x');
+  ASSERT_THAT(File::Open(path, O_RDWR)->Sync(), IsOk());
+  const std::vector<ShardFile> shards{*StatShard(path)};
+  std::vector<std::byte> buffer(kShardBytes);
+  for (const std::uint64_t machine_memory : {4 * kShardBytes, kShardBytes}) {
+    const Result<SourceSet> set = SourceSet::Open(shards, GetParam(), {}, machine_memory);
+    ASSERT_THAT(set, IsOk());
+    if (set->MustRead(0)) {
+      ASSERT_THAT(set->ReadAt(0, 0, buffer), IsOk());
+    } else {
+      ASSERT_THAT(set->Populate(0, 0, kShardBytes), IsOk());
+    }
+    const std::size_t before = CachedPages(path);
+    EXPECT_GT(before, 0);
+    set->Release(0, 0, kShardBytes);
+    EXPECT_EQ(CachedPages(path), machine_memory > 2 * kShardBytes ? before : 0);
+  }
+  std::filesystem::remove(path);
 }
 
 TEST(SourceSet, StatOfAMissingShard) {
