@@ -33,7 +33,7 @@ Status CheckOutput(const std::string& path, const Plan& plan) {
   if (fs::is_directory(path, error)) {
     return MakeError(ErrorCode::kUsage, "output is a folder")
         .In(path)
-        .Expected("the name of the GGUF file");
+        .Expected("the name of a file");
   }
   // Weights, wherever they lie, and the other files of the checkpoint folder.
   bool is_source = std::any_of(plan.shards.begin(), plan.shards.end(), [&](const ShardFile& shard) {
@@ -80,6 +80,8 @@ void WarnOfCounts(const Plan& plan, const GraphReport& graph, std::vector<std::s
     for (std::size_t i = 0; i < plan.files[output].tensors.size(); ++i) {
       const TensorCounts& counts = graph.counts[output][i];
       const gguf::TensorRecord& record = plan.files[output].tensors[i].record;
+      const auto& part = plan.files[output].tensors[i].expr.mlx_part;
+      if (part && part->part != mlx::Part::kCodes) continue;  // of the same values
       if (counts.overflowed > 0) {
         warnings.push_back(fmt::format("tensor '{}': {} finite values became infinite in {}",
                                        record.name, counts.overflowed,
@@ -121,6 +123,7 @@ Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> out
                 RunGraph(sources, graph_outputs,
                          {threads, options.memory_bytes, options.cancel, options.on_progress}));
   SLUICE_TRY(sources.CheckUnchanged());
+  if (options.before_finish) SLUICE_TRY(options.before_finish());
   for (const std::unique_ptr<Sink>& sink : sinks) SLUICE_TRY(sink->Finish());
   report.bytes_read = plan.source_bytes();
   report.warnings = plan.warnings;

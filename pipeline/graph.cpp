@@ -88,7 +88,8 @@ class Writer {
       return written;
     }
     for (const ReleaseRange& range : slab.behind) {
-      if (range.bytes > 0) sources_.Release(range.shard, range.offset, range.bytes);
+      if (range.bytes == 0) continue;
+      sources_.Release(range.shard, range.offset, range.bytes, slab.expr->read_again);
     }
     ++report_.slabs;
     TensorCounts& counts = report_.counts[slab.output][slab.tensor];

@@ -13,6 +13,7 @@
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
 #include "pipeline/layout.h"
+#include "pipeline/mlx/fold.h"
 #include "pipeline/quantize/apply.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
@@ -209,6 +210,7 @@ class Planner {
 
  private:
   Status LoadCheckpoint();
+  Status FoldQuantized();
   Status BindTensors();
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
@@ -229,6 +231,7 @@ class Planner {
   ChosenFiles chosen_;
   arch::HParams hparams_;
   safetensors::ShardSet shards_;
+  MlxTensors mlx_;
   std::optional<TensorIndex> index_;
   std::vector<ParameterCounts> parameters_;  // of each file
 };
@@ -245,9 +248,19 @@ Status Planner::LoadCheckpoint() {
   SLUICE_ASSIGN(plan_.family, ChooseFamily(architecture, config_->config.path()));
   SLUICE_ASSIGN(chosen_, ChooseFiles(*plan_.family, architecture, options_));
   plan_.dialect = chosen_.dialect;
+  SLUICE_TRY(FoldQuantized());
   index_.emplace(shards_);
   plan_.source_tensors = index_->size();
   return Ok();
+}
+
+Status Planner::FoldQuantized() {
+  SLUICE_ASSIGN(mlx_, FoldMlxTensors(config_->config, shards_));
+  if (mlx_.empty() || options_.mlx_weights) return Ok();
+  return MakeError(ErrorCode::kUnsupported, "weights are quantized in the MLX layout")
+      .In(plan_.folder)
+      .At(mlx_.begin()->first)
+      .Advice("sluice run takes them as they are; convert the original checkpoint");
 }
 
 // What the user decides about a hyperparameter.
@@ -300,6 +313,8 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
       expr.elements += source.view.elements();
       expr.segments.push_back(
           {from.shard, from.info->offset, from.info->dtype, source.view, expr.elements});
+      const auto quantized = mlx_.find(from.info->name);
+      if (quantized != mlx_.end()) expr.segments.back().mlx = quantized->second;
     }
     const SourceTensor& first = (*index_)[bound.sources.front().position];
     first_dtype = first.info->dtype;

@@ -29,13 +29,11 @@ std::uint64_t EncodeTile(gguf::TensorType type, std::span<const float> values, s
 void EncodePiece(const TensorExpr& expr, const Piece& piece, std::span<std::byte> out,
                  std::uint64_t& overflowed) {
   alignas(64) std::array<float, kTileElements> tile;
-  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
   for (std::uint64_t done = 0; done < piece.elements; done += kTileElements) {
     const std::uint64_t count = std::min<std::uint64_t>(kTileElements, piece.elements - done);
     const std::span<float> values = std::span(tile).first(count);
     overflowed += DecodeValues(expr, piece, done, values);
-    overflowed +=
-        EncodeTile(expr.type, values, out.data() + done / info.block_elements * info.block_bytes);
+    overflowed += EncodeTile(expr.type, values, out.data() + expr.BytesOf(done));
   }
 }
 
@@ -48,7 +46,7 @@ Status Encode(const SourceSet& sources, Slab& slab) {
   };
   std::uint64_t bytes = 0;
   for (const Piece& piece : slab.pieces) {
-    if (!passes(piece)) bytes += *gguf::TensorBytes(expr.type, piece.elements);
+    if (!passes(piece)) bytes += expr.BytesOf(piece.elements);
   }
   std::span<std::byte> out = slab.buffers->Take(bytes);
   const std::span<std::byte> scratch =
@@ -59,7 +57,7 @@ Status Encode(const SourceSet& sources, Slab& slab) {
       slab.payload.push_back(piece.raw);
       continue;
     }
-    const auto encoded = out.first(*gguf::TensorBytes(expr.type, piece.elements));
+    const auto encoded = out.first(expr.BytesOf(piece.elements));
     out = out.subspan(encoded.size());
     if (expr.quantizing) {
       SLUICE_TRY(QuantizePiece(expr, piece, first, encoded, scratch, slab));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/mlx/codec.h"
 #include "stages/decode.h"
 #include "stages/kernels/cast.h"
 #include "stages/kernels/quant/encode.h"
@@ -88,7 +89,7 @@ Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t f
                      std::span<std::byte> out, std::span<std::byte> memory, Slab& slab) {
   const Quantizing& how = *expr.quantizing;
   const Scratch scratch(expr, memory);
-  const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
+  const std::uint64_t row_bytes = expr.BytesOf(expr.row_elements);
   const std::uint64_t rows = piece.elements / expr.row_elements;
   const bool rounds = !expr.steps.empty() || !IsSameEncoding(*piece.segment, how.rounded);
   std::uint64_t loaded_matrix = kNoMatrix;
@@ -110,8 +111,13 @@ Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t f
     slab.overflowed += DecodeValues(expr, piece, done * expr.row_elements, values);
     if (rounds) slab.overflowed += Round(how.rounded, values, scratch.bytes);
     if (HasNonFinite(values)) SLUICE_TRY(CheckFinite(expr, values, row, slab));
-    slab.corrected += kernels::EncodeRows(expr.type, values, expr.row_elements, weights, how.exact,
-                                          out.data() + done * row_bytes);
+    std::byte* const encoded = out.data() + done * row_bytes;
+    if (expr.mlx_part) {
+      mlx::EncodePart(*expr.mlx_part, values, encoded);
+    } else {
+      slab.corrected +=
+          kernels::EncodeRows(expr.type, values, expr.row_elements, weights, how.exact, encoded);
+    }
     done += count;
   }
   return Ok();

@@ -27,9 +27,9 @@ bool IsTransposed(const StridedView& view) {
 }
 
 std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) {
-  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const BlockSize block = expr.block();
   const auto in_bytes = [&](std::uint64_t bytes) {
-    return std::max<std::uint64_t>(1, bytes / info.block_bytes) * info.block_elements;
+    return std::max<std::uint64_t>(1, bytes / block.bytes) * block.elements;
   };
   if (expr.quantizing) return kPreferredQuantizedElements;
   if (!IsTransposed(segment.view)) return in_bytes(kPreferredBytes);
@@ -41,7 +41,7 @@ std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) 
 std::uint64_t AlignedDown(const TensorExpr& expr, std::uint64_t elements) {
   if (expr.quantizing) elements = std::max(elements, expr.row_elements);
   if (elements >= expr.row_elements) return elements / expr.row_elements * expr.row_elements;
-  const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
+  const std::uint64_t block = expr.block().elements;
   return std::max(block, elements / block * block);
 }
 
@@ -64,17 +64,17 @@ SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
 }
 
 std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost, std::uint64_t count) {
-  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
-  const std::uint64_t blocks = (count + info.block_elements - 1) / info.block_elements;
+  const BlockSize block = expr.block();
+  const std::uint64_t blocks = (count + block.elements - 1) / block.elements;
   return cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes) +
-         (cost.encodes ? blocks * info.block_bytes : 0);
+         (cost.encodes ? blocks * block.bytes : 0);
 }
 
 std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost, std::uint64_t first,
                                std::uint64_t max_bytes) {
   const Segment& segment = expr.segments[SegmentAt(expr, first)];
   std::uint64_t elements = PreferredElements(expr, segment);
-  const std::uint64_t block = gguf::InfoOf(expr.type).block_elements;
+  const std::uint64_t block = expr.block().elements;
   const std::uint64_t block_cost = SlabBytes(expr, cost, block) - cost.scratch_bytes;
   const std::uint64_t left = max_bytes - std::min(max_bytes, cost.scratch_bytes);
   if (block_cost > 0) elements = std::min(elements, left / block_cost * block);

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "core/dtype.h"
 #include "formats/gguf/types.h"
 #include "formats/imatrix/reader.h"
+#include "formats/mlx/encoding.h"
+#include "stages/mlx_tensor.h"
 #include "stages/view.h"
 
 namespace sluice {
@@ -26,6 +29,8 @@ struct Segment {
   // Of elements from a GGUF file that no Dtype describes, `dtype` then counts for nothing: their
   // type. The view is contiguous and is walked in whole blocks.
   std::optional<gguf::TensorType> blocks = std::nullopt;
+  // Of elements in the MLX layout, which only the runtime reads; the stages do not.
+  std::shared_ptr<const MlxTensor> mlx = nullptr;
 };
 
 // Bytes of `elements` neighbours in the source: whole blocks, where there are blocks.
@@ -54,6 +59,11 @@ struct Quantizing {
   std::uint64_t matrix_rows = 0;
 };
 
+struct BlockSize {
+  std::uint64_t elements = 1;
+  std::uint64_t bytes = 0;
+};
+
 struct TensorExpr {
   std::vector<Segment> segments;  // in target order; they tile the target
   std::vector<PointwiseStep> steps;
@@ -61,8 +71,22 @@ struct TensorExpr {
   std::uint64_t row_elements = 1;  // elements of the innermost target dimension
   std::uint64_t elements = 0;
   std::optional<Quantizing> quantizing;
+  // Instead of `type`: one of the tensors that a matrix becomes in the MLX layout. Always
+  // quantized.
+  std::optional<mlx::EncodedPart> mlx_part = std::nullopt;
+  bool read_again = false;  // the next tensor is made of the same elements
 
-  [[nodiscard]] std::uint64_t bytes() const { return *gguf::TensorBytes(type, elements); }
+  // The fewest neighbours that are encoded together.
+  [[nodiscard]] BlockSize block() const {
+    if (mlx_part) return {mlx_part->encoding.group, mlx_part->group_bytes()};
+    const gguf::TensorTypeInfo& info = gguf::InfoOf(type);
+    return {info.block_elements, info.block_bytes};
+  }
+  // Of whole blocks.
+  [[nodiscard]] std::uint64_t BytesOf(std::uint64_t count) const {
+    return count / block().elements * block().bytes;
+  }
+  [[nodiscard]] std::uint64_t bytes() const { return BytesOf(elements); }
 };
 
 // Whether values of `dtype` are stored exactly as tensors of `type` are.
