@@ -15,6 +15,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/grid-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/positive-inl.h"
@@ -28,6 +29,7 @@ constexpr int kLargestScaleCode = 15;
 
 template <std::size_t kGroups>
 struct Sub {
+  bool stored = false;
   float scale = 0;
   std::array<std::uint32_t, kGroups> points{};
   std::array<std::uint8_t, kGroups> signs{};
@@ -41,6 +43,7 @@ void SearchSub(const NeighbourCodes& neighbours, const quant::GridSearch& search
                float start, quant::SignRule rule, quant::SubBlock& sub, Sub<kGroups>& out) {
   GridLanes<kGroup> lanes(neighbours);
   lanes.Search(search, largest, start, rule, sub, out.points.data());
+  out.stored = true;
   out.scale = sub.scale;
   std::copy_n(sub.signs.begin(), kGroups, out.signs.begin());
 }
@@ -49,12 +52,13 @@ void SearchSub(const NeighbourCodes& neighbours, const quant::GridSearch& search
 template <class Subs>
 float StepOf(const Subs& subs) {
   float largest = 0;
-  for (const auto& sub : subs) largest = largest > sub.scale ? largest : sub.scale;
+  for (const auto& sub : subs) {
+    if (sub.stored) largest = largest > sub.scale ? largest : sub.scale;  // NaN > x is false
+  }
   return largest / 31.0F;
 }
 
-// ---- IQ2_XXS
-// --------------------------------------------------------------------------------------
+// ---- IQ2_XXS ------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsSub = 32;
 constexpr std::size_t kXxsSubs = quant::kSuperBlock / kXxsSub;
@@ -129,8 +133,7 @@ std::uint64_t EncodeIQ2_XXS(const EncodeJob& job) {
   return EncodeSuperBlocks<kXxsBytes>(job, EncodeXxsBlock);
 }
 
-// ---- IQ2_XS and IQ2_S
-// -----------------------------------------------------------------------------
+// ---- IQ2_XS and IQ2_S ---------------------------------------------------------------------------
 
 constexpr std::size_t kSub = 16;
 constexpr std::size_t kSubs = quant::kSuperBlock / kSub;

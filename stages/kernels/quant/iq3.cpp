@@ -17,6 +17,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/grid-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 
@@ -69,8 +70,7 @@ float StepOf(const Subs& subs) {
   return largest / 31.0F;
 }
 
-// ---- IQ3_XXS
-// --------------------------------------------------------------------------------------
+// ---- IQ3_XXS ------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsWordsAt = 66;
 constexpr std::size_t kXxsBytes = 98;
@@ -102,8 +102,7 @@ std::uint64_t EncodeIQ3_XXS(const EncodeJob& job) {
   });
 }
 
-// ---- IQ3_S
-// ----------------------------------------------------------------------------------------
+// ---- IQ3_S --------------------------------------------------------------------------------------
 
 constexpr std::size_t kSHighAt = 66;
 constexpr std::size_t kSSignsAt = 74;
