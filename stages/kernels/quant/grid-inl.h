@@ -9,22 +9,21 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <limits>
 #include <span>
 
 #include "formats/quant/arithmetic.h"
 #include "formats/quant/grid_search.h"
 #include "stages/kernels/quant/lanes-inl.h"
+#include "stages/kernels/quant/nearest_point-inl.h"
 #include "stages/kernels/quant/neighbours.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-// The search of one sub-block whose groups of kDim elements are points of a codebook: three levels
-// of two bits for groups of 8, eight levels of three bits for groups of 4. The candidate scales
-// share vectors, each with its sums in its own lane; and so do the points near a code.
+// The search of one sub-block whose groups of kDim elements are points of a codebook. The candidate
+// scales share vectors, each with its sums in its own lane.
 template <std::size_t kDim>
-class GridLanes {
+class GridLanes : GridTraits<kDim> {
  public:
   explicit GridLanes(const NeighbourCodes& neighbours) : neighbours_(neighbours) {}
 
@@ -56,18 +55,19 @@ class GridLanes {
   }
 
  private:
-  using D = hn::CappedTag<float, 8>;
+  using Traits = GridTraits<kDim>;
+  using typename Traits::D;
   using DI = hn::RebindToSigned<D>;
   using V = hn::Vec<D>;
   using DU = hn::RebindToUnsigned<D>;
   using VI = hn::Vec<DI>;
   using VU = hn::Vec<DU>;
-  static constexpr std::size_t kN = hn::MaxLanes(D());
-  static constexpr int kBits = kDim == 8 ? 2 : 3;
-  static constexpr std::size_t kLevels = std::size_t{1} << kBits;
-  static constexpr int kTop = kDim == 8 ? 2 : 7;
+  using Traits::kBits;
+  using Traits::kLevels;
+  using Traits::kMaxCandidates;
+  using Traits::kN;
+  using Traits::kTop;
   static constexpr std::size_t kMaxGroups = quant::kMaxSubBlock / kDim;
-  static constexpr std::size_t kMaxCandidates = 32;
   // By candidate, with room for a vector too many.
   using Codes = std::array<std::uint32_t, kMaxCandidates + kN>;
 
@@ -119,7 +119,7 @@ class GridLanes {
       hn::StoreU(hn::BitCast(DU(), hn::ShiftRight<1>(hn::ConvertTo(DI(), twice))), DU(),
                  &wanted[t]);
     }
-    SetErrors(x, &sub.roots[group * kDim], count_);
+    nearest_.SetGroup(x, &sub.roots[group * kDim], scale_.data(), count_);
     off_book_[group] = 0;
     std::size_t first = 0;
     for (std::uint32_t ends = RunEnds(wanted); ends != 0; ends &= ends - 1) {
@@ -129,7 +129,7 @@ class GridLanes {
         SetCodes(wanted[first], first, last, &codes_[group][first]);
       } else {
         off_book_[group] |= (1U << last) - (1U << first);
-        FindNearest(list, first, last, &codes_[group][first]);
+        nearest_.Find(list, first, last, &codes_[group][first]);
       }
       first = last;
     }
@@ -154,42 +154,6 @@ class GridLanes {
                                   std::uint32_t* codes) {
     for (std::size_t t = first; t < last; t += kN, codes += kN) {
       hn::StoreU(hn::Set(DU(), code), DU(), codes);
-    }
-  }
-
-  // Sets the error of each level of each element of a group, for `count` candidates.
-  HWY_INLINE void SetErrors(const float* x, const float* roots, std::size_t count) {
-    for (std::size_t t = 0; t < count; t += kN) {
-      const V scale = hn::Load(D(), &scale_[t]);
-      for (int level = 0; level <= kTop; ++level) {
-        const V value = hn::Mul(scale, All(static_cast<float>(2 * level + 1)));
-        for (std::size_t i = 0; i < kDim; ++i) {
-          const V e = hn::Sub(value, All(x[i]));
-          const std::size_t at = i * kLevels + static_cast<std::size_t>(level);
-          hn::Store(hn::Mul(hn::Mul(All(roots[i]), e), e), D(), &errors_[at][t]);
-        }
-      }
-    }
-  }
-
-  // For the candidates first .. last - 1, of the points listed the codes of those with the smallest
-  // errors, the first of equals. Writes up to kN - 1 codes too many.
-  HWY_INLINE void FindNearest(std::span<const std::uint16_t> list, std::size_t first,
-                              std::size_t last, std::uint32_t* codes) const {
-    for (std::size_t t = first; t < last; t += kN, codes += kN) {
-      V least = All(std::numeric_limits<float>::infinity());
-      VU nearest = hn::Set(DU(), list[0]);
-      for (const std::uint16_t code : list) {
-        V error = hn::Zero(D());
-        for (std::size_t i = 0; i < kDim; ++i) {
-          const std::size_t level = code >> (kBits * i) & (kLevels - 1);
-          error = hn::Add(error, hn::LoadU(D(), &errors_[i * kLevels + level][t]));
-        }
-        const auto better = hn::Lt(error, least);
-        least = hn::IfThenElse(better, error, least);
-        nearest = hn::IfThenElse(hn::RebindMask(DU(), better), hn::Set(DU(), code), nearest);
-      }
-      hn::StoreU(nearest, DU(), codes);
     }
   }
 
@@ -273,8 +237,8 @@ class GridLanes {
       const std::span<const std::uint16_t> list = neighbours_.Of(kept_[g]);
       if (list.empty()) continue;
       std::array<std::uint32_t, kN> nearest;
-      SetErrors(x, &sub.roots[g * kDim], 1);
-      FindNearest(list, 0, 1, nearest.data());
+      nearest_.SetGroup(x, &sub.roots[g * kDim], scale_.data(), 1);
+      nearest_.Find(list, 0, 1, nearest.data());
       kept_[g] = nearest[0];
     }
     float a = 0;
@@ -303,8 +267,7 @@ class GridLanes {
   alignas(32) std::array<float, kMaxCandidates> scale_;
   alignas(32) std::array<float, kMaxCandidates> a_;  // sum w x p
   alignas(32) std::array<float, kMaxCandidates> b_;  // sum w p p
-  // By element and level, then by candidate.
-  alignas(32) std::array<std::array<float, kMaxCandidates>, kDim * kLevels> errors_;
+  NearestPoint<kDim> nearest_;
   std::array<Codes, kMaxGroups> codes_;             // of the points
   std::array<std::uint32_t, kMaxGroups> off_book_;  // a bit for each candidate
   std::array<std::uint32_t, kMaxGroups> kept_;      // the chosen codes

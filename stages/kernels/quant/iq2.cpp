@@ -19,6 +19,7 @@
 #include "stages/kernels/quant/grid-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/positive-inl.h"
+#include "stages/kernels/quant/sub_block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -95,9 +96,8 @@ XxsSubs SearchXxs(std::span<const float> x, std::span<const float> importance) {
   std::array<quant::SubBlock, kXxsSubs> blocks;
   for (std::size_t b = 0; b < kXxsSubs; ++b) {
     const auto part = x.subspan(b * kXxsSub, kXxsSub);
-    quant::ImportanceWeights(part, importance.subspan(b * kXxsSub, kXxsSub), sigma2,
-                             blocks[b].weights);
-    quant::SplitSigns(part, quant::SignRule::kEven, blocks[b]);
+    WeighSubBlock(part, importance.subspan(b * kXxsSub, kXxsSub), sigma2, 0, blocks[b]);
+    SplitSubBlock(part, quant::SignRule::kEven, blocks[b]);
   }
   const std::array<float, kXxsSubs> starts = StartScales(blocks);
   XxsSubs subs;
@@ -141,21 +141,18 @@ constexpr quant::GridSearch kSearch{9, 5.0F, 0.1F, quant::Reassign::kOffBook};
 
 using XsSubs = Subs<kSub>;
 
-// Sub-blocks without a magnitude of `least` or more stay 0. `weigh(x, importance, weights)`.
-template <class Weigh>
-XsSubs SearchSubs(const NeighbourCodes& neighbours, quant::SignRule rule, float least,
-                  std::span<const float> x, std::span<const float> importance, const Weigh& weigh) {
-  XsSubs subs;
+// Sub-blocks without a magnitude of `least` or more stay 0.
+void SearchSubs(const NeighbourCodes& neighbours, quant::SignRule rule, float least, float sigma2,
+                std::span<const float> x, std::span<const float> importance, XsSubs& subs) {
   quant::SubBlock sub;
   for (std::size_t b = 0; b < kSubs; ++b) {
     const auto part = x.subspan(b * kSub, kSub);
-    weigh(part, quant::PartOf(importance, b * kSub, kSub), sub.weights);
-    quant::SplitSigns(part, rule, sub);
+    WeighSubBlock(part, quant::PartOf(importance, b * kSub, kSub), sigma2, 0.25F * sigma2, sub);
+    SplitSubBlock(part, rule, sub);
     const float largest = quant::LargestOf(sub);
     if (largest < least) continue;
     SearchSub(neighbours, kSearch, largest, largest / kSearch.first, rule, sub, subs[b]);
   }
-  return subs;
 }
 
 // The two 4-bit scales of each byte.
@@ -172,10 +169,8 @@ constexpr std::size_t kXsBytes = 74;
 bool EncodeXsBlock(std::span<const float> x, std::span<const float> importance, std::byte* out) {
   static const NeighbourCodes kNeighbours(quant::Iq2XsBook());
   const float sigma2 = quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
-  const XsSubs subs = SearchSubs(kNeighbours, quant::SignRule::kEven, 1e-15F, x, importance,
-                                 [&](auto part, auto of_part, auto& weights) {
-                                   quant::ImportanceWeights(part, of_part, sigma2, weights);
-                                 });
+  XsSubs subs;
+  SearchSubs(kNeighbours, quant::SignRule::kEven, 1e-15F, sigma2, x, importance, subs);
   const float step = StepOf(subs);
   std::fill_n(out, kXsBytes, std::byte{0});
   if (step == 0) return false;
@@ -202,11 +197,8 @@ constexpr float kSFudge = 0.9875F;
 bool EncodeSBlock(std::span<const float> x, std::span<const float> importance, std::byte* out) {
   static const NeighbourCodes kNeighbours(quant::Iq2SBook());
   const float sigma2 = 2 * quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
-  const auto weigh = [&](auto part, auto of_part, auto& weights) {
-    if (!of_part.empty()) return quant::ImportanceWeights(part, of_part, sigma2, weights);
-    for (std::size_t i = 0; i < part.size(); ++i) weights[i] = 0.25F * sigma2 + part[i] * part[i];
-  };
-  const XsSubs subs = SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, x, importance, weigh);
+  XsSubs subs;
+  SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, sigma2, x, importance, subs);
   std::fill_n(out, kSBytes, std::byte{0});
   for (std::size_t g = 0; g < 2 * kSubs; ++g) {
     const std::uint32_t point = subs[g / 2].points[g % 2];
