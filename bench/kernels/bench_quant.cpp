@@ -128,8 +128,8 @@ void TimeCodebooks() {
     book();
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  std::printf("All codebooks with their neighbour tables, one after the other: %.3f s\n",
-              taken.count());
+  std::fprintf(stderr, "All codebooks with their neighbour tables, one after the other: %.3f s\n",
+               taken.count());
 }
 
 }  // namespace
