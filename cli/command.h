@@ -69,6 +69,9 @@ void PrintWarnings(const std::vector<std::string>& warnings);
 // Makes an option a number of bytes: K M G T are powers of 1024, KB MB GB TB powers of 1000.
 void AddByteSize(CLI::Option& option, std::uint64_t least);
 
+// Makes an option refuse the empty text, which is what a script passes whose variable is unset.
+CLI::Option* RefuseEmpty(CLI::Option* option);
+
 // Restricts an option to these words and shows them in its help.
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices);
 
@@ -107,7 +110,7 @@ struct PlanFlags {
   QuantizeFlags quantize;
 };
 void AddPlanFlags(CLI::App& command, PlanFlags& flags);
-// kUsage for a --set that is not KEY=TYPE:VALUE.
+// kUsage for a --set that is not KEY=TYPE:VALUE and for text that is not UTF-8.
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
 
 // A flag that SIGINT and SIGTERM set. A second signal ends the process at once. From then on a pipe

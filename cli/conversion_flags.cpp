@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/progress.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -36,8 +37,8 @@ void PrintSummary(const ConversionFlags& flags, const std::string& output,
   }
   PrintWarnings(report.warnings);
   Say("{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warning{}\n",
-      output == "-" ? "standard output" : output, report.tensors, HumanBytes(report.bytes_read),
-      HumanBytes(report.bytes_written), report.seconds,
+      output == "-" ? "standard output" : Printable(output), report.tensors,
+      HumanBytes(report.bytes_read), HumanBytes(report.bytes_written), report.seconds,
       HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
       report.warnings.size(), report.warnings.size() == 1 ? "" : "s");
 }

@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/usage.h"
+#include "core/utf8.h"
 #include "sluice_version.h"
 
 namespace {
@@ -76,7 +77,7 @@ int main(int argc, char** argv) {
     sluice::cli::Say("error: standard output: cannot write: got {}\n", error.code().message());
     return sluice::cli::kIo;
   } catch (const std::exception& exception) {
-    sluice::cli::Say("error: unexpected exception: {}\n", exception.what());
+    sluice::cli::Say("error: unexpected exception: {}\n", sluice::Printable(exception.what()));
     return sluice::cli::kBug;
   }
 }

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -41,7 +42,7 @@ std::string Line(const Progress& progress, double seconds) {
                      kBarCells - filled, 100 * share, HumanBytes(progress.bytes_done),
                      HumanBytes(progress.bytes_total),
                      HumanBytes(static_cast<std::uint64_t>(speed)),
-                     speed > 0 ? Duration(left / speed) : "-:--", progress.tensor);
+                     speed > 0 ? Duration(left / speed) : "-:--", Printable(progress.tensor));
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ void ProgressPrinter::PrintLine(const Progress& progress, double seconds) {
                                       {"bytes_total", progress.bytes_total},
                                       {"seconds", seconds},
                                       {"tensor", progress.tensor}};
-    Say("{}\n", line.dump());
+    Say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else if (mode_ == ProgressMode::kPlain) {
     Say("{}\n", Line(progress, seconds));
   } else {

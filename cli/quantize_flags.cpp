@@ -27,7 +27,7 @@ Status AddRules(const QuantizeFlags& flags, std::vector<TypeRule>& rules) {
 
 void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
   const auto text = [&](const char* name, std::string& target, const char* type, const char* help) {
-    command.add_option(name, target, help)->type_name(type);
+    RefuseEmpty(command.add_option(name, target, help)->type_name(type));
   };
   text("--type", flags.type, "TYPE",
        "Quantize by a recipe of llama-quantize: Q4_K_M, Q8_0, IQ4_XS, MXFP4_MOE ..., or NVFP4; "

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/path.h"
+#include "core/utf8.h"
 #include "formats/lfs_pointer.h"
 #include "pipeline/vocabulary.h"
 
@@ -50,7 +52,11 @@ Result<std::vector<NamedTemplate>> FromElement(json::Element element, const std:
 Result<std::string> ReadTemplateFile(const fs::path& path) {
   SLUICE_ASSIGN(std::string text, ReadWholeFile(path.string(), kMaxTemplateBytes));
   if (IsLfsPointer(text)) return LfsPointerError(path.string());
-  return text;
+  const std::size_t valid = ValidUtf8Prefix(text);
+  if (valid == text.size()) return text;
+  return MakeError(ErrorCode::kCorrupt, "the chat template is not UTF-8")
+      .In(path.string())
+      .AtOffset(valid);
 }
 
 // chat_template.jinja, and additional_chat_templates/NAME.jinja in name order.
@@ -74,22 +80,18 @@ Result<std::vector<NamedTemplate>> FromJinjaFiles(const fs::path& root) {
 Result<std::vector<NamedTemplate>> FindTemplates(const std::string& folder,
                                                  const TokenizerFiles& files) {
   const fs::path root(folder);
-  std::error_code error;
   if (files.config) {
     if (const auto element = json::Find(files.config->root(), "chat_template")) {
       return FromElement(*element, files.config->path());
     }
   }
-  if (fs::exists(root / "chat_template.jinja", error)) return FromJinjaFiles(root);
+  if (IsPresent((root / "chat_template.jinja").string())) return FromJinjaFiles(root);
   const std::string json_path = (root / "chat_template.json").string();
-  if (fs::exists(json_path, error)) {
-    SLUICE_ASSIGN(const json::Document document,
-                  json::Document::Load(json_path, kMaxTemplateBytes));
-    if (const auto element = json::Find(document.root(), "chat_template")) {
-      return FromElement(*element, json_path);
-    }
-  }
-  return std::vector<NamedTemplate>();
+  SLUICE_ASSIGN(const std::optional<json::Document> document,
+                json::Document::LoadIfPresent(json_path, kMaxTemplateBytes));
+  const auto element =
+      document ? json::Find(document->root(), "chat_template") : std::optional<json::Element>();
+  return element ? FromElement(*element, json_path) : std::vector<NamedTemplate>();
 }
 
 std::string KeyName(std::string name) {
@@ -104,7 +106,7 @@ Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
                         arch::Dialect dialect, const std::string& override_file,
                         gguf::Metadata& metadata) {
   if (!override_file.empty()) {
-    SLUICE_ASSIGN(std::string text, ReadWholeFile(override_file, kMaxTemplateBytes));
+    SLUICE_ASSIGN(std::string text, ReadTemplateFile(override_file));
     metadata.Set(kTemplateKey, std::move(text));
     return Ok();
   }

@@ -20,10 +20,7 @@ constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::uint32_t>::max();
 
 Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::optional<json::Document>();
-  SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxConfigBytes));
-  return std::optional<json::Document>(std::move(document));
+  return json::Document::LoadIfPresent(path.string(), kMaxConfigBytes);
 }
 
 // Where a rule looks, in order.

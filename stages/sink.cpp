@@ -140,7 +140,8 @@ std::string FolderOf(const std::string& path) {
 }
 
 Result<File> OpenPartial(const std::string& path) {
-  Result<File> file = File::Open(path, O_RDWR | O_CREAT);
+  // A link would lead to a file that is not ours to overwrite.
+  Result<File> file = File::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW);
   if (!file) {
     Error error = std::move(file).error();
     error.code = ErrorCode::kIo;  // a missing folder is no missing input
@@ -154,6 +155,11 @@ Result<File> OpenPartial(const std::string& path) {
       ::fstat(file->descriptor(), &opened) != 0 || ::stat(path.c_str(), &named) != 0 ||
       opened.st_ino != named.st_ino) {
     return MakeError(ErrorCode::kIo, "another process is writing this file").In(path);
+  }
+  if (opened.st_nlink != 1) {
+    return MakeError(ErrorCode::kIo, "this file has another name, too, and may be wanted")
+        .In(path)
+        .Advice("remove it, or choose another output");
   }
   return file;
 }
@@ -182,8 +188,8 @@ Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t b
 
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options) {
-  std::error_code ignored;
-  if (!options.overwrite && std::filesystem::exists(path, ignored)) {
+  struct stat existing {};
+  if (!options.overwrite && ::lstat(path.c_str(), &existing) == 0) {
     return MakeError(ErrorCode::kUsage, "output exists")
         .In(path)
         .Advice("choose another name, or overwrite it with --force");

@@ -28,14 +28,14 @@ Result<ConvertReport> Run(const ConvertFlags& flags, const ConvertOptions& optio
 
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
-  command.add_option("OUT", flags.output, "GGUF file to write; - writes to standard output")
+  RefuseEmpty(
+      command.add_option("OUT", flags.output, "GGUF file to write; - writes to standard output"))
       ->type_name("")
       ->required();
-  command
-      .add_option(
-          "--mmproj", flags.projector,
-          "Also write the vision part to this file (llama.cpp dialect of Llama 4); default: "
-          "leave it out")
+  RefuseEmpty(
+      command.add_option("--mmproj", flags.projector,
+                         "Also write the vision part to this file (llama.cpp dialect of Llama 4); "
+                         "default: leave it out"))
       ->type_name("FILE");
   AddMaxShardSize(command, flags.max_shard_bytes);
   AddConversionFlags(command, flags.conversion);

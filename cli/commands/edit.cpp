@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "core/utf8.h"
 #include "pipeline/edit.h"
 
 namespace sluice::cli {
@@ -41,7 +42,7 @@ void AddEdit(CLI::App& app, Context& context) {
     const Result<EditReport> report = Run(*flags);
     if (!report) return Fail(report.error(), context);
     if (context.quiet) return;
-    Say("{}: {}\n", flags->file, report->in_place ? "changed in place" : "written anew");
+    Say("{}: {}\n", Printable(flags->file), report->in_place ? "changed in place" : "written anew");
   });
 }
 

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/metadata_text.h"
 #include "core/machine.h"
+#include "core/utf8.h"
 #include "pipeline/convert.h"
 
 namespace sluice::cli {
@@ -58,12 +59,12 @@ void PrintFile(const FilePlan& file) {
     fmt::print("{:<44} {:>6} {:>24} {:>16} {:>16}  {}\n", tensor.record.name,
                gguf::InfoOf(tensor.record.type).name, ShapeText(tensor.record.shape),
                file.head.size() + tensor.record.data_offset, tensor.record.bytes,
-               SourceText(tensor));
+               Printable(SourceText(tensor)));
   }
 }
 
 void PrintPlan(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
-  fmt::print("{}: {}, {} dialect\n", plan.folder, plan.family->name,
+  fmt::print("{}: {}, {} dialect\n", Printable(plan.folder), plan.family->name,
              arch::DialectName(plan.dialect));
   fmt::print("source: {} in {} shards, {} tensors\n", HumanBytes(plan.source_bytes()),
              plan.shards.size(), plan.source_tensors);

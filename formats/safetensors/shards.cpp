@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/path.h"
 #include "formats/json/json.h"
 
 namespace sluice::safetensors {
@@ -40,7 +41,7 @@ Result<ShardNames> ListFolder(const std::string& folder) {
     if (name.extension() == ".bin" || name.extension() == ".pth") has_torch_files = true;
   }
   if (error) return ErrnoError("cannot list folder", folder, error.value());
-  if (!names.empty() || fs::exists(fs::path(folder) / kIndexName, error)) return names;
+  if (!names.empty() || IsPresent((fs::path(folder) / kIndexName).string())) return names;
   if (has_torch_files) {
     return MakeError(ErrorCode::kUnsupported, "only PyTorch weights (.bin, .pth) are here")
         .In(folder)
@@ -193,8 +194,7 @@ Result<ShardSet> OpenShards(const std::string& folder) {
   SLUICE_ASSIGN(const ShardNames in_folder, ListFolder(folder));
   ShardOpener opener(folder);
   const std::string index_path = (fs::path(folder) / kIndexName).string();
-  std::error_code error;
-  if (!fs::exists(index_path, error)) {
+  if (!IsPresent(index_path)) {
     for (const std::string& name : in_folder) {
       opener.Open(name, (fs::path(folder) / name).string());
     }

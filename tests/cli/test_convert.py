@@ -251,7 +251,7 @@ def test_force_replaces_the_output(tmp_path, reference):
 
 
 def test_output_without_a_name():
-    assert_fails(run("convert", LLAMA, ""), 2, "output")
+    assert_fails(run("convert", LLAMA, ""), 2, "OUT: expected a value, got an empty one")
 
 
 def test_no_sync_gives_the_same_file(tmp_path, reference):

@@ -1,5 +1,6 @@
 """`sluice diff`: exit code, key-values, tensors, order, largest differences."""
 import json
+import os
 
 import numpy
 import pytest
@@ -209,11 +210,28 @@ def test_order_of_tensors_and_keys(tmp_path, base):
 # ---- Flags and errors ---------------------------------------------------------------------------
 
 
-def test_quiet_leaves_the_exit_code(tmp_path, base):
+def test_quiet_says_only_whether_they_differ(tmp_path, base):
     b = write(tmp_path / "b.gguf", {})
     result = run("diff", "-q", base, b)
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
-    assert run("diff", "-q", base, base).returncode == 0
+    assert (result.returncode, result.stdout, result.stderr) == (1, f"Files {base} and {b} differ\n", "")
+    result = run("diff", "-q", base, base)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_quiet_and_json(tmp_path, base):
+    b = write(tmp_path / "b.gguf", {})
+    assert run("diff", "-q", "--json", base, b).stdout == run("diff", "--json", base, b).stdout
+
+
+def test_folder_or_pipe_instead_of_a_file(tmp_path, base):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (LLAMA, "a folder"), (tmp_path / "pipe", "a pipe")):
+        for a, b in ((base, path), (path, base)):
+            assert_fails(run("diff", a, b), 3, f"{path}: not a regular file: got {kind}")
+
+
+def test_empty_name(base):
+    assert_fails(run("diff", base, ""), 2, "B: expected a value, got an empty one")
 
 
 def test_what_is_no_gguf_file(tmp_path, base):

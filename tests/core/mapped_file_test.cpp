@@ -65,10 +65,10 @@ TEST(MappedFile, ReportsWhatCannotBeMapped) {
   EXPECT_THAT(MappedFile::Open(folder.Path("missing")),
               Fails(ErrorCode::kMissing, folder.Path("missing") + ": cannot open"));
   EXPECT_THAT(MappedFile::Open(folder.Path()),
-              Fails(ErrorCode::kIo, folder.Path() + ": not a regular file"));
+              Fails(ErrorCode::kMismatch, folder.Path() + ": not a regular file"));
   const std::string pipe = folder.Path("pipe");
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
-  EXPECT_THAT(MappedFile::Open(pipe), Fails(ErrorCode::kIo, pipe + ": not a regular file"));
+  EXPECT_THAT(MappedFile::Open(pipe), Fails(ErrorCode::kMismatch, pipe + ": not a regular file"));
 }
 
 TEST(MappedFile, AnEmptyFileHasNoBytes) {

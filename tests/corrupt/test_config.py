@@ -145,7 +145,7 @@ def test_config_no_object(llama, tmp_path, content):
 def test_config_is_a_folder(llama, tmp_path):
     (llama / "config.json").unlink()
     (llama / "config.json").mkdir()
-    refuse(llama, tmp_path, 5, llama / "config.json", "not a regular file")
+    refuse(llama, tmp_path, 3, llama / "config.json", "not a regular file", "a folder")
 
 
 @pytest.mark.parametrize("name", ["generation_config.json", "preprocessor_config.json", "tokenizer_config.json"])

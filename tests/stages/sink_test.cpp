@@ -102,6 +102,27 @@ TEST(FileSink, RefusesAnExistingOutput) {
   EXPECT_FALSE(fs::exists(path + ".partial"));
 }
 
+TEST(FileSink, TakesALinkToNothingForAnOutputThatExists) {
+  const TempFolder folder;
+  const std::string path = folder.Path("out.gguf");
+  fs::create_symlink("nowhere", path);
+  EXPECT_THAT(OpenFileSink(path, 1, {}), Fails(ErrorCode::kUsage, path + ": output exists"));
+  EXPECT_TRUE(fs::is_symlink(path));
+}
+
+// Whoever can write to the folder must not choose which file is overwritten.
+TEST(FileSink, DoesNotWriteThroughAPartialFileThatIsALink) {
+  for (const bool symbolic : {true, false}) {
+    const TempFolder folder;
+    const std::string precious = folder.Write("precious", "precious");
+    const std::string partial = folder.Path("out.gguf.partial");
+    symbolic ? fs::create_symlink(precious, partial) : fs::create_hard_link(precious, partial);
+    EXPECT_THAT(OpenFileSink(folder.Path("out.gguf"), 1, {}), Fails(ErrorCode::kIo, partial));
+    EXPECT_EQ(ReadFile(precious), "precious");
+    EXPECT_TRUE(fs::exists(partial)) << "not ours to remove";
+  }
+}
+
 TEST(FileSink, OverwriteReplacesOnlyWhenFinished) {
   const TempFolder folder;
   const std::string path = folder.Write("out.gguf", "precious");
