@@ -8,6 +8,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "core/path.h"
 #include "formats/lfs_pointer.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 
@@ -28,10 +29,7 @@ constexpr float kOllamaPaddingScore = -1.0F;
 bool IsLlamaCpp(arch::Dialect dialect) { return dialect == arch::Dialect::kLlamaCpp; }
 
 Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::optional<json::Document>();
-  SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxJsonBytes));
-  return std::optional<json::Document>(std::move(document));
+  return json::Document::LoadIfPresent(path.string(), kMaxJsonBytes);
 }
 
 // Texts that llama.cpp's converter takes for control tokens although they are not marked so.
@@ -73,15 +71,34 @@ void Append(TokenTable& table, const Entry& entry) {
   table.types.push_back(static_cast<std::int32_t>(entry.type));
 }
 
+// What llama.cpp's converter has for an id without a token.
+Entry UnusedEntry(std::size_t id) {
+  return {fmt::format("[PAD{}]", id), kLlamaCppPaddingScore, TokenType::kUnused};
+}
+
 void Pad(TokenTable& table, arch::Dialect dialect, std::uint64_t vocab_size) {
   for (std::uint64_t i = 0; table.tokens.size() < vocab_size; ++i) {
     if (IsLlamaCpp(dialect)) {
-      const std::size_t id = table.tokens.size();
-      Append(table, {fmt::format("[PAD{}]", id), kLlamaCppPaddingScore, TokenType::kUnused});
+      Append(table, UnusedEntry(table.tokens.size()));
     } else {
       Append(table, {fmt::format("[PAD{}]", i), kOllamaPaddingScore, TokenType::kUserDefined});
     }
   }
+}
+
+Error TooManyTokens(std::uint64_t vocab_size, std::string_view actual) {
+  return MakeError(ErrorCode::kMismatch, "the tokenizer has more tokens than the model")
+      .Expected(fmt::format("at most vocab_size = {}", vocab_size))
+      .Actual(actual);
+}
+
+// Ollama's converter would shift the tokens behind a gap.
+Status CheckGaps(const tokenizer::BpeVocabulary& bpe, arch::Dialect dialect) {
+  if (bpe.gaps.empty() || IsLlamaCpp(dialect)) return Ok();
+  return MakeError(ErrorCode::kCorrupt, "token ids are not contiguous")
+      .Expected(fmt::format("a token with id {}", bpe.gaps.front()))
+      .Actual("none")
+      .Advice("--dialect llama.cpp fills such gaps");
 }
 
 Result<std::string> PreTokenizerOf(const tokenizer::BpeVocabulary& bpe,
@@ -102,7 +119,13 @@ TokenTable ByteLevelTable(const tokenizer::BpeVocabulary& bpe, arch::Dialect dia
   table.model = "gpt2";
   table.merges = bpe.merges;
   auto added = bpe.added.begin();
+  auto gap = bpe.gaps.begin();
   for (std::uint32_t id = 0; id < bpe.tokens.size(); ++id) {
+    if (gap != bpe.gaps.end() && *gap == id) {
+      Append(table, UnusedEntry(id));
+      ++gap;
+      continue;
+    }
     Entry entry{std::string(bpe.tokens.StringAt(id)), static_cast<float>(id), TokenType::kNormal};
     while (added != bpe.added.end() && added->id < id) ++added;
     if (added != bpe.added.end() && added->id == id) {
@@ -132,6 +155,7 @@ TokenTable ByteFallbackTable(const tokenizer::BpeVocabulary& bpe, arch::Dialect 
   table.pre = "default";
   table.merges = gguf::Array(gguf::ValueType::kString);
   for (std::size_t id = 0; id < table.tokens.size(); ++id) {
+    if (table.types[id] == static_cast<std::int32_t>(TokenType::kUnused)) continue;
     const std::string text(table.tokens.StringAt(id));
     const auto found = scores.find(text);
     table.scores[id] = found == scores.end() ? 0.0F : found->second;
@@ -187,7 +211,33 @@ std::vector<std::string> ControlTexts(const TokenizerFiles& files) {
   return texts;
 }
 
-Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect dialect) {
+// Puts the added tokens behind the pieces, or in their place.
+Status PlaceExtraEntries(const TokenizerFiles& files, arch::Dialect dialect,
+                         std::uint64_t vocab_size, std::vector<Entry>& entries) {
+  auto extra = ExtraEntries(files, dialect);
+  std::stable_sort(extra.begin(), extra.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [id, entry] : extra) {
+    if (IsLlamaCpp(dialect)) {
+      if (id >= vocab_size && id >= entries.size()) {
+        return TooManyTokens(vocab_size, fmt::format("'{}' with id {}", entry.text, id));
+      }
+      while (entries.size() <= id) entries.push_back(UnusedEntry(entries.size()));
+      entries[id] = std::move(entry);
+    } else if (id > entries.size()) {
+      return MakeError(ErrorCode::kCorrupt, "added token ids are not contiguous")
+          .Expected(fmt::format("an added token with id {}", entries.size()))
+          .Actual(fmt::format("'{}' with id {}", entry.text, id))
+          .Advice("--dialect llama.cpp fills such gaps");
+    } else if (id == entries.size()) {
+      entries.push_back(std::move(entry));
+    }
+  }
+  return Ok();
+}
+
+Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect dialect,
+                                      std::uint64_t vocab_size) {
   std::vector<Entry> entries;
   entries.reserve(files.pieces.size());
   for (const tokenizer::Piece& piece : files.pieces) {
@@ -200,21 +250,7 @@ Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect
       }
     }
   }
-  auto extra = ExtraEntries(files, dialect);
-  std::stable_sort(extra.begin(), extra.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (auto& [id, entry] : extra) {
-    if (id > entries.size()) {
-      return MakeError(ErrorCode::kCorrupt, "added token ids are not contiguous")
-          .Expected(fmt::format("an added token with id {}", entries.size()))
-          .Actual(fmt::format("'{}' with id {}", entry.text, id));
-    }
-    if (id == entries.size()) {
-      entries.push_back(std::move(entry));
-    } else if (IsLlamaCpp(dialect)) {
-      entries[id] = std::move(entry);
-    }
-  }
+  SLUICE_TRY(PlaceExtraEntries(files, dialect, vocab_size, entries));
   TokenTable table;
   table.model = "llama";
   table.pre = "default";
@@ -260,11 +296,8 @@ std::vector<tokenizer::AddedToken> AddedBesideVocab(const TokenizerFiles& files)
 Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
                                      std::vector<std::string>& warnings) {
   const fs::path root(folder);
-  const auto exists = [&](std::string_view name) {
-    std::error_code error;
-    return fs::exists(root / name, error);
-  };
   const auto path = [&](std::string_view name) { return (root / name).string(); };
+  const auto exists = [&](std::string_view name) { return IsPresent(path(name)); };
   TokenizerFiles files;
   SLUICE_ASSIGN(files.config, LoadOptional(root / "tokenizer_config.json"));
   SLUICE_ASSIGN(files.added_tokens, LoadOptional(root / "added_tokens.json"));
@@ -306,10 +339,12 @@ Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect di
                                    std::uint64_t vocab_size) {
   TokenTable table;
   if (!files.pieces.empty()) {
-    SLUICE_ASSIGN(table, SentencePieceTable(files, dialect));
+    SLUICE_ASSIGN(table, SentencePieceTable(files, dialect, vocab_size));
   } else if (files.bpe->byte_fallback) {
+    SLUICE_TRY(CheckGaps(*files.bpe, dialect));
     table = ByteFallbackTable(*files.bpe, dialect);
   } else {
+    SLUICE_TRY(CheckGaps(*files.bpe, dialect));
     SLUICE_ASSIGN(const std::string name, PreTokenizerOf(*files.bpe, facts, pre));
     table = ByteLevelTable(*files.bpe, dialect);
     table.pre = name;
@@ -319,9 +354,7 @@ Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect di
   }
   if (!pre.empty()) table.pre = pre;
   if (table.tokens.size() > vocab_size && IsLlamaCpp(dialect)) {
-    return MakeError(ErrorCode::kMismatch, "the tokenizer has more tokens than the model")
-        .Expected(fmt::format("at most vocab_size = {}", vocab_size))
-        .Actual(fmt::format("{}", table.tokens.size()));
+    return TooManyTokens(vocab_size, std::to_string(table.tokens.size()));
   }
   Pad(table, dialect, vocab_size);
   if (table.model == "gpt2" && IsLlamaCpp(dialect)) table.scores.clear();

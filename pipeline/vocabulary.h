@@ -47,7 +47,8 @@ struct TokenTable {
 
 // Builds the table as the dialect has it, padded to `vocab_size` entries. kUnsupported for a
 // pre-tokenizer that is not in the table, kMismatch for more tokens than the model has rows (in the
-// llama.cpp dialect, whose loader refuses that).
+// llama.cpp dialect, whose loader refuses that), kCorrupt for ids with gaps (in the Ollama dialect;
+// the llama.cpp dialect fills them).
 Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect dialect,
                                    const arch::TokenizerFacts& facts, const std::string& pre,
                                    std::uint64_t vocab_size);

@@ -61,8 +61,6 @@ Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
     added.push_back(
         {static_cast<std::uint32_t>(number), std::string(*text), flag("special"), plain});
   }
-  std::sort(added.begin(), added.end(),
-            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   return added;
 }
 
@@ -80,24 +78,29 @@ Status CheckTextsAreUnique(const std::vector<IdText>& tokens) {
 }
 
 // Puts vocabulary and added tokens into one list by id. A token may stand in both.
-Result<gguf::Array> OrderById(std::vector<IdText> tokens, const std::vector<AddedToken>& added) {
-  for (const AddedToken& token : added) tokens.emplace_back(token.id, token.text);
+Status OrderById(std::vector<IdText> tokens, BpeVocabulary& vocabulary) {
+  std::sort(vocabulary.added.begin(), vocabulary.added.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  for (const AddedToken& token : vocabulary.added) tokens.emplace_back(token.id, token.text);
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  gguf::Array ordered(gguf::ValueType::kString);
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].first == i) {
-      ordered.Append(tokens[i].second);
-      continue;
+  gguf::Array& ordered = vocabulary.tokens;
+  for (const auto& [id, text] : tokens) {
+    const std::uint64_t next = ordered.size();
+    const bool twice = id < next;
+    if (twice || id - next > kMaxGapIds - vocabulary.gaps.size()) {
+      return Corrupt(twice ? "two tokens share an id" : "token ids are not contiguous")
+          .Expected(fmt::format("a token with id {}", next))
+          .Actual(fmt::format("'{}' with id {}", text, id));
     }
-    const bool twice = i > 0 && tokens[i].first == tokens[i - 1].first;
-    return Corrupt(twice ? "two tokens share an id" : "token ids are not contiguous")
-        .Expected(fmt::format("a token with id {}", i))
-        .Actual(fmt::format("'{}' with id {}", tokens[i].second, tokens[i].first));
+    for (std::uint64_t gap = next; gap < id; ++gap) {
+      ordered.Append("");
+      vocabulary.gaps.push_back(static_cast<std::uint32_t>(gap));
+    }
+    ordered.Append(text);
   }
   if (ordered.size() == 0) return Corrupt("the vocabulary is empty");
-  SLUICE_TRY(CheckTextsAreUnique(tokens));
-  return ordered;
+  return CheckTextsAreUnique(tokens);
 }
 
 // A pair's parts may hold spaces; the separator must stay the only one.
@@ -200,7 +203,7 @@ Result<BpeVocabulary> ReadRoot(json::Element root) {
   BpeVocabulary vocabulary;
   SLUICE_ASSIGN(vocabulary.added, ReadAdded(root));
   SLUICE_ASSIGN(std::vector<IdText> tokens, ReadVocab(*vocab));
-  SLUICE_ASSIGN(vocabulary.tokens, OrderById(std::move(tokens), vocabulary.added));
+  SLUICE_TRY(OrderById(std::move(tokens), vocabulary));
   SLUICE_ASSIGN(vocabulary.merges, ReadMerges(*model));
   vocabulary.byte_fallback = json::AsBool(json::Find(*model, "byte_fallback")).value_or(false);
   vocabulary.ignore_merges = json::AsBool(json::Find(*model, "ignore_merges")).value_or(false);
@@ -231,11 +234,10 @@ Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
   SLUICE_ASSIGN(const json::Document document, json::Document::Load(vocab_path, kMaxFileBytes));
   Result<std::vector<IdText>> tokens = ReadVocab(document.root());
   if (!tokens) return std::move(tokens).error().In(vocab_path);
-  Result<gguf::Array> ordered = OrderById(*std::move(tokens), added);
-  if (!ordered) return std::move(ordered).error().In(vocab_path);
   BpeVocabulary vocabulary;
   vocabulary.added = std::move(added);
-  vocabulary.tokens = *std::move(ordered);
+  Status ordered = OrderById(*std::move(tokens), vocabulary);
+  if (!ordered) return std::move(ordered).error().In(vocab_path);
   // This pair of files has no pre-tokenizer definition: the format is GPT-2's, and so is the split.
   vocabulary.pre_tokenizer = kGpt2Definition;
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(merges_path, kMaxFileBytes));

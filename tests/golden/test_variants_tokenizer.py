@@ -92,6 +92,24 @@ def test_vocabulary_is_padded_to_the_size_of_the_model(tmp_path, dialect):
         assert written["token_type"][512:] == [UNUSED] * 8
 
 
+# As llama.cpp's converter: an id without a token gets a name of its own.
+@pytest.mark.parametrize("missing", [0, 300, 511])
+def test_gaps_between_the_ids_are_filled_for_llama_cpp(llama, missing):
+    before = tokenizer_of(llama, "llama.cpp")
+
+    def change(content):
+        vocab = content["model"]["vocab"]
+        content["model"]["vocab"] = {text: id for text, id in vocab.items() if id != missing}
+        content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] != missing]
+
+    edit_json(llama / "tokenizer.json", change)
+    after = tokenizer_of(llama, "llama.cpp")
+    tokens, types = list(before["tokens"]), list(before["token_type"])
+    tokens[missing], types[missing] = f"[PAD{missing}]", UNUSED
+    assert (after["tokens"], after["token_type"]) == (tokens, types)
+    assert "scores" not in after
+
+
 def test_more_tokens_than_the_model_has_are_kept_for_ollama(llama):
     edit_json(llama / "tokenizer.json", lambda content: content["added_tokens"].append(
         {"id": 512, "content": "<|more|>", "special": True}))
@@ -176,12 +194,14 @@ def test_tokenizer_json_wins_over_vocab_json(llama, tmp_path, dialect):
 
 
 @both
-def test_added_tokens_beside_vocab_json(llama, dialect):
+@pytest.mark.parametrize("backwards", [False, True])
+def test_added_tokens_beside_vocab_json(llama, dialect, backwards):
     # vocab.json lacks them; added_tokens.json has their ids, tokenizer_config.json that they are special.
     as_vocab_and_merges(llama)
     (llama / "vocab.json").write_text(json.dumps(TOKENIZER["model"]["vocab"]))
     added = {token["content"]: token["id"] for token in TOKENIZER["added_tokens"]}
-    (llama / "added_tokens.json").write_text(json.dumps(added))
+    listed = dict(sorted(added.items(), key=lambda item: item[1], reverse=backwards))
+    (llama / "added_tokens.json").write_text(json.dumps(listed))
     written = tokenizer_of(llama, dialect)
     assert written["tokens"][503:] == sorted(added, key=added.get)
     assert written["bos_token_id"] == 503
