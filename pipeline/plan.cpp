@@ -377,8 +377,10 @@ void Planner::PlanMetadata(FilePlan& file) {
   file.metadata.Set("general.architecture", std::string(spec.gguf_arch));
   std::uint32_t file_type = MajorityFileType(file.tensors);
   if (is_llama_cpp) {
+    // A second file would repeat what is wrong with the same sources.
+    std::vector<std::string> repeated;
     AddGeneral(plan_.folder, *config_, spec.role, options_.model_name, parameters, file.metadata,
-               plan_.warnings);
+               spec.role == Role::kModel ? plan_.warnings : repeated);
     const TypeChooser types(spec.dialect, options_.outtype, AutoType(*index_));
     file_type = FileTypeNumber(types.Requested(Dtype::kF32));
   } else if (!options_.model_name.empty()) {
