@@ -52,7 +52,9 @@ SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
   cost.encodes = !expr.steps.empty();
   for (const Segment& segment : expr.segments) {
     const std::uint64_t bytes = MaxElementBytes(segment);
-    if (sources.MustRead(segment.shard)) cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    if (segment.packed != nullptr || sources.MustRead(segment.shard)) {
+      cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    }
     if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
     if (!IsSameEncoding(segment, expr.type)) cost.encodes = true;
   }

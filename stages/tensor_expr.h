@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -13,8 +14,10 @@
 
 namespace sluice {
 
+struct PackedSource;  // stages/packed.h
+
 // Pointwise steps on decoded values, in F32.
-enum class PointwiseStep : std::uint8_t { kTanh, kOneMinus };
+enum class PointwiseStep : std::uint8_t { kTanh, kOneMinus, kReciprocal };
 
 // A run of target elements from one source tensor.
 struct Segment {
@@ -24,8 +27,11 @@ struct Segment {
   StridedView view;       // coalesced
   std::uint64_t end = 0;  // target elements up to and including this segment
   // Of elements from a GGUF file that no Dtype describes, `dtype` then counts for nothing: their
-  // type. The view is contiguous and is walked in whole blocks.
+  // type. The view is contiguous, if not packed, and is walked in whole blocks.
   std::optional<gguf::TensorType> blocks = std::nullopt;
+  // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of such
+  // a segment, or repacked as `blocks`; the view counts elements in their storage order.
+  std::shared_ptr<const PackedSource> packed = nullptr;
 };
 
 // Bytes of `elements` neighbours in the source: whole blocks, where there are blocks.
