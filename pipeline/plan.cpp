@@ -13,6 +13,8 @@
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
 #include "pipeline/layout.h"
+#include "pipeline/prequantized/packed_tensors.h"
+#include "pipeline/prequantized/quantization_config.h"
 #include "pipeline/quantize/apply.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
@@ -94,13 +96,15 @@ Result<ChosenFiles> ChooseFiles(const arch::Family& family, const std::string& a
 // ---- Element types
 // --------------------------------------------------------------------------------
 
-// llama.cpp's converter: the first matrix in BF16 or F16 decides for the whole file.
-TensorType AutoType(const TensorIndex& index) {
-  for (std::uint32_t position = 0; position < index.size(); ++position) {
-    const safetensors::TensorInfo& info = *index[position].info;
-    if (info.shape.size() < 2) continue;
-    if (info.dtype == Dtype::kBF16) return TensorType::kBF16;
-    if (info.dtype == Dtype::kF16) return TensorType::kF16;
+// llama.cpp's converter: the first matrix in BF16 or F16, be it one of scales, decides for the
+// whole file.
+TensorType AutoType(const safetensors::ShardSet& shards) {
+  for (const safetensors::Shard& shard : shards.shards) {
+    for (const safetensors::TensorInfo& info : shard.header.tensors) {
+      if (info.shape.size() < 2) continue;
+      if (info.dtype == Dtype::kBF16) return TensorType::kBF16;
+      if (info.dtype == Dtype::kF16) return TensorType::kF16;
+    }
   }
   return TensorType::kF16;
 }
@@ -209,6 +213,7 @@ class Planner {
 
  private:
   Status LoadCheckpoint();
+  Status FindPackedTensors();
   Status BindTensors();
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
@@ -229,6 +234,7 @@ class Planner {
   ChosenFiles chosen_;
   arch::HParams hparams_;
   safetensors::ShardSet shards_;
+  PackedTensors packed_;
   std::optional<TensorIndex> index_;
   std::vector<ParameterCounts> parameters_;  // of each file
 };
@@ -245,9 +251,20 @@ Status Planner::LoadCheckpoint() {
   SLUICE_ASSIGN(plan_.family, ChooseFamily(architecture, config_->config.path()));
   SLUICE_ASSIGN(chosen_, ChooseFiles(*plan_.family, architecture, options_));
   plan_.dialect = chosen_.dialect;
-  index_.emplace(shards_);
-  plan_.source_tensors = index_->size();
+  for (const safetensors::Shard& shard : shards_.shards) {
+    plan_.source_tensors += shard.header.tensors.size();
+  }
+  SLUICE_TRY(FindPackedTensors());
+  index_.emplace(shards_, packed_);
   return Ok();
+}
+
+Status Planner::FindPackedTensors() {
+  SLUICE_ASSIGN(const auto quantization, ReadQuantizationConfig(plan_.folder, config_->config));
+  if (!quantization) return Ok();
+  packed_ = FindPacked(*quantization, shards_, problems_);
+  plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
+  return Problems();
 }
 
 // What the user decides about a hyperparameter.
@@ -298,8 +315,11 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
     for (const BoundSource& source : bound.sources) {
       const SourceTensor& from = (*index_)[source.position];
       expr.elements += source.view.elements();
-      expr.segments.push_back(
-          {from.shard, from.info->offset, from.info->dtype, source.view, expr.elements});
+      Segment& segment = expr.segments.emplace_back(
+          Segment{from.shard, from.info->offset, from.info->dtype, source.view, expr.elements});
+      if (from.packed == nullptr) continue;
+      segment.dtype = Dtype::kF32;
+      segment.packed = from.packed->source;
     }
     const SourceTensor& first = (*index_)[bound.sources.front().position];
     first_dtype = first.info->dtype;
@@ -309,6 +329,12 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
       tensor.source = fmt::format("{} .. {}", tensor.source, last);
     }
     tensor.views = DescribeViews(*bound.rule, hparams_);
+    const auto packed = std::find_if(expr.segments.begin(), expr.segments.end(),
+                                     [](const Segment& one) { return one.packed != nullptr; });
+    if (packed != expr.segments.end()) {
+      const std::string& words = packed->packed->words;
+      tensor.views = tensor.views.empty() ? words : fmt::format("{}, {}", words, tensor.views);
+    }
     if (bound.rule->pointwise != arch::Pointwise::kNone) {
       expr.steps.push_back(PointwiseStep::kTanh);
       if (bound.rule->pointwise == arch::Pointwise::kOneMinusTanh) {
@@ -327,7 +353,7 @@ FilePlan Planner::PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bou
   FilePlan file;
   file.spec = &spec;
   SortTensors(spec.dialect, bound);
-  const TypeChooser types(spec.dialect, options_.outtype, AutoType(*index_));
+  const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
   for (const BoundTensor& tensor : bound) file.tensors.push_back(PlanTensor(tensor, types));
   parameters_.push_back(CountParameters(bound));
   return file;
@@ -381,7 +407,7 @@ void Planner::PlanMetadata(FilePlan& file) {
     std::vector<std::string> repeated;
     AddGeneral(plan_.folder, *config_, spec.role, options_.model_name, parameters, file.metadata,
                spec.role == Role::kModel ? plan_.warnings : repeated);
-    const TypeChooser types(spec.dialect, options_.outtype, AutoType(*index_));
+    const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
     file_type = FileTypeNumber(types.Requested(Dtype::kF32));
   } else if (!options_.model_name.empty()) {
     file.metadata.Set("general.name", options_.model_name);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "pipeline/quantize/importance.h"
+#include "pipeline/quantize/repack.h"
 #include "pipeline/quantize/tensor_class.h"
 
 namespace sluice {
@@ -31,10 +32,11 @@ void SortAs(const std::vector<std::size_t>& order, std::vector<PlannedTensor>& t
 }
 
 void SetType(const QuantizeRequest& request, const TypeChoice& choice,
-             const imatrix::Reader* importance, const imatrix::Entry* entry,
+             const imatrix::Reader* importance, const imatrix::Entry* entry, bool ollama,
              PlannedTensor& tensor) {
   tensor.reason = choice.reason;
   if (choice.type == tensor.record.type) return;
+  if (Repack(choice.type, ollama, tensor)) return;
   Quantizing how;
   how.rounded = tensor.record.type;
   how.exact = request.exact;
@@ -72,7 +74,8 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
   SLUICE_ASSIGN(const ImportancePlan weights,
                 PlanImportance(records, recipe, options.file_type, importance));
   for (std::size_t i = 0; i < order.size(); ++i) {
-    SetType(request, recipe.choices[i], importance, weights.entries[i], file.tensors[order[i]]);
+    SetType(request, recipe.choices[i], importance, weights.entries[i], options.ollama,
+            file.tensors[order[i]]);
   }
   SetKeys(recipe.file_type, importance, file.metadata);
   if (file.is_ollama()) {
@@ -80,6 +83,7 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
   } else {
     SortAs(order, file.tensors);
   }
+  AddScales(file.tensors);
   warnings.insert(warnings.end(), recipe.warnings.begin(), recipe.warnings.end());
   warnings.insert(warnings.end(), weights.warnings.begin(), weights.warnings.end());
   return Ok();
