@@ -117,22 +117,26 @@ void AddChoices(CLI::Option& option, const std::vector<std::string>& choices) {
   option.type_name(fmt::format("{}", fmt::join(choices, "|")))->check(member.description(""));
 }
 
+void AddTensorFlags(CLI::App& command, PlanFlags& flags) {
+  AddChoices(*command.add_option(
+                 "--dialect", flags.dialect,
+                 "Key and tensor layout; default llama.cpp where it loads the family, else ollama"),
+             {"llama.cpp", "ollama"});
+  AddChoices(*command.add_option("--outtype", flags.outtype,
+                                 "Element type of matrices; default auto: from the checkpoint"),
+             {"auto", "f32", "f16", "bf16"});
+  command.add_flag("--no-mtp", flags.no_mtp,
+                   "Leave out multi-token-prediction layers; default: keep them where the dialect "
+                   "knows them");
+}
+
 void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
   const auto add = [&](const char* name, std::string& value, const char* help, const char* type) {
     return RefuseEmpty(command.add_option(name, value, help)->type_name(type));
   };
   add("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors", "")
       ->required();
-  AddChoices(
-      *add("--dialect", flags.dialect,
-           "Key and tensor layout; default llama.cpp where it loads the family, else ollama", ""),
-      {"llama.cpp", "ollama"});
-  AddChoices(*add("--outtype", flags.outtype,
-                  "Element type of matrices; default auto: from the checkpoint", ""),
-             {"auto", "f32", "f16", "bf16"});
-  command.add_flag("--no-mtp", flags.no_mtp,
-                   "Leave out multi-token-prediction layers; default: keep them where the dialect "
-                   "knows them");
+  AddTensorFlags(command, flags);
   add("--pre", flags.pre, "Name of the pre-tokenizer; default: recognised from tokenizer.json",
       "NAME");
   add("--chat-template", flags.chat_template,
@@ -184,7 +188,9 @@ Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   options.pre = flags.pre;
   options.chat_template_file = flags.chat_template;
   options.model_name = flags.model_name;
-  SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
+  if (!flags.quantize.has_target()) {
+    SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
+  }
   SLUICE_ASSIGN(options.overrides, ParseSettings(flags.set));
   return options;
 }

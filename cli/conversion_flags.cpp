@@ -23,7 +23,7 @@ void PrintSummary(const ConversionFlags& flags, const std::string& output,
                   const ConvertReport& report) {
   const double speed =
       report.seconds > 0 ? static_cast<double>(report.bytes_written) / report.seconds : 0;
-  if (flags.progress == "json") {
+  if (flags.json_progress()) {
     const nlohmann::ordered_json line{{"format", 1},
                                       {"event", "done"},
                                       {"bytes_in", report.bytes_read},
@@ -69,10 +69,13 @@ void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
 }
 
 void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes) {
-  AddByteSize(*command.add_option("--max-shard-size", bytes,
-                                  "Split the model into OUT-00001-of-0000N.gguf ... with at most "
-                                  "this many tensor bytes each; default: one file"),
-              1);
+  CLI::Option* option = command.add_option(
+      "--max-shard-size", bytes,
+      "Split the model into OUT-00001-of-0000N.gguf ... with at most this many tensor bytes each; "
+      "default: one file");
+  AddByteSize(*option, 1);
+  // A target is that of one file.
+  option->excludes("--target-size")->excludes("--target-bpw");
 }
 
 ConvertOptions ToConvertOptions(const ConversionFlags& flags) {
@@ -86,6 +89,10 @@ ConvertOptions ToConvertOptions(const ConversionFlags& flags) {
   return options;
 }
 
+ProgressPrinter MakeProgressPrinter(const ConversionFlags& flags, const Context& context) {
+  return ProgressPrinter(context.quiet ? ProgressMode::kNone : kProgressModes.at(flags.progress));
+}
+
 Status CheckNotTerminal(const std::string& output) {
   if (output != "-" || ::isatty(STDOUT_FILENO) != 1) return Ok();
   return MakeError(ErrorCode::kUsage, "standard output is a terminal")
@@ -94,7 +101,7 @@ Status CheckNotTerminal(const std::string& output) {
 
 void RunWithProgress(const ConversionFlags& flags, const std::string& output, Context& context,
                      const std::function<Result<ConvertReport>(const ConvertOptions&)>& work) {
-  ProgressPrinter progress(context.quiet ? ProgressMode::kNone : kProgressModes.at(flags.progress));
+  ProgressPrinter progress = MakeProgressPrinter(flags, context);
   ConvertOptions options = ToConvertOptions(flags);
   options.on_progress = [&](const Progress& now) { progress.Update(now); };
   const Result<ConvertReport> report = work(options);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "pipeline/convert.h"
 
 namespace sluice::cli {
@@ -16,6 +17,9 @@ struct ConversionFlags {
   std::string progress = "auto";
   bool force = false;
   bool no_sync = false;
+
+  // Whether stderr takes nothing but JSON.
+  [[nodiscard]] bool json_progress() const { return progress == "json"; }
 };
 void AddConversionFlags(CLI::App& command, ConversionFlags& flags);
 
@@ -24,6 +28,9 @@ void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes);
 
 // The flags as options of Convert, cancelled by signals, without progress.
 [[nodiscard]] ConvertOptions ToConvertOptions(const ConversionFlags& flags);
+// Prints progress as the flags say. Used by one thread at a time.
+[[nodiscard]] ProgressPrinter MakeProgressPrinter(const ConversionFlags& flags,
+                                                  const Context& context);
 // kUsage when `output` is "-" and that is a terminal.
 Status CheckNotTerminal(const std::string& output);
 

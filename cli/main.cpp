@@ -46,6 +46,7 @@ int Run(int argc, char** argv) {
   AddConvert(app, context);
   AddPlan(app, context);
   AddQuantize(app, context);
+  AddMeasure(app, context);
   AddMerge(app, context);
   AddEdit(app, context);
   AddInspect(app, context);

@@ -101,6 +101,11 @@ void WarnOfCounts(const Plan& plan, const GraphReport& graph, std::vector<std::s
 
 }  // namespace
 
+GraphOptions GraphOptionsOf(const ConvertOptions& options) {
+  const int threads = options.threads > 0 ? options.threads : AllowedCores();
+  return {threads, options.memory_bytes, options.cancel, options.on_progress};
+}
+
 Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> outputs,
                               const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
@@ -116,10 +121,7 @@ Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> out
     report.bytes_written += plan.files[i].file_bytes();
     report.tensors += plan.files[i].tensors.size();
   }
-  const int threads = options.threads > 0 ? options.threads : AllowedCores();
-  SLUICE_ASSIGN(const GraphReport graph,
-                RunGraph(sources, graph_outputs,
-                         {threads, options.memory_bytes, options.cancel, options.on_progress}));
+  SLUICE_ASSIGN(const GraphReport graph, RunGraph(sources, graph_outputs, GraphOptionsOf(options)));
   SLUICE_TRY(sources.CheckUnchanged());
   for (const std::unique_ptr<Sink>& sink : sinks) SLUICE_TRY(sink->Finish());
   report.bytes_read = plan.source_bytes();

@@ -33,6 +33,9 @@ struct ConvertOptions {
   std::function<void(const Progress&)> on_progress;
 };
 
+// What the graph takes of them.
+[[nodiscard]] GraphOptions GraphOptionsOf(const ConvertOptions& options);
+
 struct ConvertReport {
   std::uint64_t bytes_read = 0;     // of the shards
   std::uint64_t bytes_written = 0;  // of all outputs

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "pipeline/guarded.h"
 #include "pipeline/slab_source.h"
 #include "stages/encode.h"
 #include "stages/read.h"
@@ -132,7 +133,7 @@ class ConversionGraph {
   Result<GraphReport> Run(std::size_t num_outputs) {
     Wire();
     if (!first_error_.failed()) {  // heads of outputs without tensors
-      Guarded([&] { return writer_.WriteHeadsUpTo(num_outputs); });
+      Guard([&] { return writer_.WriteHeadsUpTo(num_outputs); });
     }
     if (std::optional<Error> error = first_error_.Take()) return *std::move(error);
     return writer_.TakeReport();
@@ -146,21 +147,15 @@ class ConversionGraph {
     if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
       Fail(MakeError(ErrorCode::kCancelled, "cancelled"));
     }
-    if (!first_error_.failed()) Guarded([&] { return stage(token->slab); });
+    if (!first_error_.failed()) Guard([&] { return stage(token->slab); });
     return token;
   }
 
   // Turns what `work` returns or throws into the run's error.
   template <class Work>
-  void Guarded(const Work& work) {
-    try {
-      Status status = work();
-      if (!status) Fail(std::move(status).error());
-    } catch (const std::bad_alloc&) {
-      Fail(MakeError(ErrorCode::kResource, "out of memory"));
-    } catch (const std::exception& exception) {
-      Fail(MakeError(ErrorCode::kBug, "unexpected exception").Actual(exception.what()));
-    }
+  void Guard(const Work& work) {
+    Status status = Guarded(work);
+    if (!status) Fail(std::move(status).error());
   }
 
   void Fail(Error error) {

@@ -415,7 +415,7 @@ void Planner::PlanMetadata(FilePlan& file) {
   AddKeyValues(spec, hparams_, file_type, file.metadata, problems_);
   constexpr std::uint32_t kQuantizationVersion = 2;  // ggml.h: GGML_QNT_VERSION
   file.metadata.Set("general.quantization_version", kQuantizationVersion);
-  if (spec.role == Role::kModel) PlanTokenizer(file);
+  if (spec.role == Role::kModel && options_.with_tokenizer) PlanTokenizer(file);
   for (const auto& [key, value] : options_.overrides) file.metadata.Set(key, value);
   if (!is_llama_cpp) file.metadata.SortByKey();
 }

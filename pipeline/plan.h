@@ -29,6 +29,7 @@ struct PlanOptions {
   OutType outtype = OutType::kAuto;
   bool keep_mtp = true;         // multi-token-prediction layers, where the dialect knows them
   bool with_projector = false;  // also plan the separate vision file
+  bool with_tokenizer = true;   // else the file lacks its keys: for what reads tensors only
   std::string pre;              // name of the pre-tokenizer; empty: recognise
   std::string chat_template_file;
   std::string model_name;

@@ -29,7 +29,7 @@ struct Scratch {
   std::span<std::byte> bytes;  // a batch in 16 bits
 
   Scratch(const TensorExpr& expr, std::span<std::byte> memory) {
-    const std::uint64_t batch = BatchRows(expr) * expr.row_elements;
+    const std::uint64_t batch = BatchElements(expr);
     auto* const floats = reinterpret_cast<float*>(memory.data());
     values = {floats, batch};
     weights = {floats + batch, expr.row_elements};
@@ -79,16 +79,18 @@ bool HasNonFinite(std::span<const float> values) {
 
 }  // namespace
 
+std::uint64_t BatchElements(const TensorExpr& expr) { return BatchRows(expr) * expr.row_elements; }
+
 std::uint64_t QuantizeScratchBytes(const TensorExpr& expr) {
-  const std::uint64_t batch = BatchRows(expr) * expr.row_elements;
+  const std::uint64_t batch = BatchElements(expr);
   return (batch + expr.row_elements) * sizeof(float) + batch * sizeof(std::uint16_t);
 }
 
-Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
-                     std::span<std::byte> out, std::span<std::byte> memory, Slab& slab) {
+Status ForEachBatch(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
+                    std::span<std::byte> memory, Slab& slab,
+                    const std::function<void(const RowBatch&)>& visit) {
   const Quantizing& how = *expr.quantizing;
   const Scratch scratch(expr, memory);
-  const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
   const std::uint64_t rows = piece.elements / expr.row_elements;
   const bool rounds = !expr.steps.empty() || !IsSameEncoding(*piece.segment, how.rounded);
   std::uint64_t loaded_matrix = kNoMatrix;
@@ -110,11 +112,20 @@ Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t f
     slab.overflowed += DecodeValues(expr, piece, done * expr.row_elements, values);
     if (rounds) slab.overflowed += Round(how.rounded, values, scratch.bytes);
     if (HasNonFinite(values)) SLUICE_TRY(CheckFinite(expr, values, row, slab));
-    slab.corrected += kernels::EncodeRows(expr.type, values, expr.row_elements, weights, how.exact,
-                                          out.data() + done * row_bytes);
+    visit({done, values, weights});
     done += count;
   }
   return Ok();
+}
+
+Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
+                     std::span<std::byte> out, std::span<std::byte> memory, Slab& slab) {
+  const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
+  return ForEachBatch(expr, piece, first, memory, slab, [&](const RowBatch& batch) {
+    slab.corrected +=
+        kernels::EncodeRows(expr.type, batch.values, expr.row_elements, batch.weights,
+                            expr.quantizing->exact, out.data() + batch.first_row * row_bytes);
+  });
 }
 
 }  // namespace sluice

@@ -16,12 +16,15 @@ struct ConvertFlags {
   ConversionFlags conversion;
 };
 
-Result<ConvertReport> Run(const ConvertFlags& flags, const ConvertOptions& options) {
+Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
+                          const ConvertOptions& options) {
   SLUICE_TRY(CheckNotTerminal(flags.output));
   SLUICE_TRY(CheckNotTerminal(flags.projector));
   SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(flags.plan, !flags.projector.empty()));
   plan_options.max_shard_bytes = flags.max_shard_bytes;
-  SLUICE_ASSIGN(const Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  const bool quiet = context.quiet || flags.conversion.json_progress();
+  SLUICE_TRY(QuantizeToTargetOf(flags.plan.quantize, options, quiet, options.overwrite, plan));
   SLUICE_ASSIGN(const auto outputs, OutputPaths(plan, flags.output, flags.projector));
   return Convert(plan, outputs, options);
 }
@@ -49,7 +52,7 @@ void AddConvert(CLI::App& app, Context& context) {
   AddFlags(*command, *flags);
   command->callback([flags, &context] {
     RunWithProgress(flags->conversion, flags->output, context,
-                    [&](const ConvertOptions& options) { return Run(*flags, options); });
+                    [&](const ConvertOptions& options) { return Run(*flags, context, options); });
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/metadata_text.h"
+#include "cli/progress.h"
 #include "core/machine.h"
 #include "core/utf8.h"
 #include "pipeline/convert.h"
@@ -112,9 +113,18 @@ void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
   fmt::print("{}\n", DumpJson(json));
 }
 
-Result<Plan> Run(const PlanCommandFlags& flags) {
+Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
   SLUICE_ASSIGN(const PlanOptions options, ToPlanOptions(flags.plan, flags.with_projector));
-  return MakePlan(flags.plan.checkpoint, options);
+  SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, options));
+  ProgressPrinter progress(context.quiet ? ProgressMode::kNone : ProgressMode::kAuto);
+  ConvertOptions run;  // the values are read where a target asks for the least error
+  run.cancel = &CancelOnSignals();
+  run.on_progress = [&](const Progress& now) { progress.Update(now); };
+  const Status chosen =
+      QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, /*overwrite=*/false, plan);
+  progress.Finish();
+  SLUICE_TRY(chosen);
+  return plan;
 }
 
 }  // namespace
@@ -132,7 +142,7 @@ void AddPlan(CLI::App& app, Context& context) {
                     "Also plan the separate vision file; default: the model alone");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] {
-    const Result<Plan> plan = Run(*flags);
+    const Result<Plan> plan = Run(*flags, context);
     if (!plan) return Fail(plan.error(), context);
     if (!context.quiet) PrintWarnings(plan->warnings);
     std::error_code error;

@@ -10,7 +10,7 @@ import pytest
 
 from sluice_cli import GOLDEN, SLUICE, TESTS, assert_fails, assert_one_message, convert, run
 
-COMMANDS = ["convert", "plan", "quantize", "merge", "edit", "inspect", "diff", "logits", "tokenize",
+COMMANDS = ["convert", "plan", "quantize", "measure", "merge", "edit", "inspect", "diff", "logits", "tokenize",
             "run", "chat", "serve"]
 # Commands whose JSON docs/json.md describes with that of another.
 JSON_SECTION = {"quantize": "convert", "merge": "convert"}
@@ -242,6 +242,7 @@ def json_outputs(tmp_path_factory):
         "plan": [json.loads(run("plan", llama4, "--mmproj", "--json").stdout)],
         "convert": [json.loads(line) for line in progress.splitlines()],
         "quantize": [json.loads(line) for line in quantized.splitlines()],
+        "measure": [json.loads(run("measure", LLAMA, "--type", "Q8_0", "--type", "Q4_K", "--json").stdout)],
         "merge": [json.loads(line) for line in merged.splitlines()],
         "inspect": [json.loads(run("inspect", *arguments, "--json").stdout)
                     for arguments in inspections],
@@ -271,7 +272,7 @@ def field_names(value):
     return names
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "quantize", "merge", "inspect", "diff"])
+@pytest.mark.parametrize("command", ["convert", "plan", "quantize", "measure", "merge", "inspect", "diff"])
 def test_documented_fields_are_the_printed_ones(json_outputs, command):
     text = (DOCS / "json.md").read_text()
     title = JSON_SECTION.get(command, command)
