@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/metadata_text.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
