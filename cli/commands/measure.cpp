@@ -1,5 +1,6 @@
 // sluice measure CHECKPOINT|GGUF --type TYPE...
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -82,6 +83,7 @@ void Run(const MeasureFlags& flags, Context& context) {
     const Status written = WritePage(flags, *report);
     if (!written) return Fail(written.error(), context);
   }
+  ::signal(SIGPIPE, SIG_DFL);  // a reader that has seen enough ends it silently
   if (flags.json) {
     fmt::print("{}\n", DumpJson(ErrorsJson(*report, flags.plan.checkpoint)));
   } else {

@@ -118,7 +118,6 @@ Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
   SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, options));
   ProgressPrinter progress(context.quiet ? ProgressMode::kNone : ProgressMode::kAuto);
   ConvertOptions run;  // the values are read where a target asks for the least error
-  run.cancel = &CancelOnSignals();
   run.on_progress = [&](const Progress& now) { progress.Update(now); };
   const Status chosen =
       QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, /*overwrite=*/false, plan);

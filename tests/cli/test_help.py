@@ -347,7 +347,7 @@ def test_results_that_cannot_be_printed_are_an_output_failure(tmp_path, argument
 
 
 @pytest.mark.parametrize("arguments", [["plan", LLAMA], ["plan", LLAMA, "--json"],
-                                       ["inspect", LLAMA]])
+                                       ["measure", LLAMA, "--type", "Q8_0"], ["inspect", LLAMA]])
 def test_a_reader_that_has_seen_enough_ends_it_silently(arguments):
     # `sluice plan ... | head -n 1`: no error message, like every other program.
     reader, writer = os.pipe()
