@@ -5,6 +5,8 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 
 #include "cli/progress.h"
 #include "core/utf8.h"
@@ -19,26 +21,43 @@ const std::map<std::string, ProgressMode> kProgressModes{{"auto", ProgressMode::
                                                          {"json", ProgressMode::kJson},
                                                          {"none", ProgressMode::kNone}};
 
+std::string DisplayName(const std::string& output) {
+  return output == "-" ? "standard output" : Printable(output);
+}
+
+// The models that have lines of their own: those that share a run.
+std::span<const WrittenModel> Several(const ConvertReport& report) {
+  if (report.models.size() < 2) return {};
+  return report.models;
+}
+
 void PrintSummary(const ConversionFlags& flags, const std::string& output,
                   const ConvertReport& report) {
   const double speed =
       report.seconds > 0 ? static_cast<double>(report.bytes_written) / report.seconds : 0;
   if (flags.json_progress()) {
-    const nlohmann::ordered_json line{{"format", 1},
-                                      {"event", "done"},
-                                      {"bytes_in", report.bytes_read},
-                                      {"bytes_out", report.bytes_written},
-                                      {"seconds", report.seconds},
-                                      {"peak_memory_bytes", report.peak_resident_bytes},
-                                      {"tensors", report.tensors},
-                                      {"warnings", report.warnings}};
+    nlohmann::ordered_json line{{"format", 1},
+                                {"event", "done"},
+                                {"bytes_in", report.bytes_read},
+                                {"bytes_out", report.bytes_written},
+                                {"seconds", report.seconds},
+                                {"peak_memory_bytes", report.peak_resident_bytes},
+                                {"tensors", report.tensors},
+                                {"warnings", report.warnings}};
+    for (const WrittenModel& model : Several(report)) {
+      line["outputs"].push_back(
+          {{"name", model.name}, {"bytes", model.bytes}, {"tensors", model.tensors}});
+    }
     Say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
   PrintWarnings(report.warnings);
+  for (const WrittenModel& model : Several(report)) {
+    Say("{}: {} tensors, {}\n", DisplayName(model.name), model.tensors, HumanBytes(model.bytes));
+  }
   Say("{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warning{}\n",
-      output == "-" ? "standard output" : Printable(output), report.tensors,
-      HumanBytes(report.bytes_read), HumanBytes(report.bytes_written), report.seconds,
+      DisplayName(output), report.tensors, HumanBytes(report.bytes_read),
+      HumanBytes(report.bytes_written), report.seconds,
       HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
       report.warnings.size(), report.warnings.size() == 1 ? "" : "s");
 }

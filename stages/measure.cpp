@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "formats/quant/codec.h"
+#include "stages/decode.h"
 #include "stages/kernels/quant/encode.h"
 #include "stages/quantize.h"
 
@@ -66,16 +67,17 @@ ErrorSums ErrorsOf(std::span<const float> row, std::span<const float> decoded,
 
 // Of a batch decoded, and encoded: no type takes more than the four bytes of an F32.
 std::uint64_t RecodeBytes(const TensorExpr& expr) {
-  return 2 * BatchElements(expr) * sizeof(float);
+  return 2 * QuantizeScratch::BatchElements(expr) * sizeof(float);
 }
 
-// The memory of a batch besides that of ForEachBatch.
+// The memory of a batch besides QuantizeScratch.
 struct Scratch {
   std::span<float> decoded;
   std::span<std::byte> encoded;
 
   Scratch(const TensorExpr& expr, std::span<std::byte> memory)
-      : decoded(reinterpret_cast<float*>(memory.data()), BatchElements(expr)),
+      : decoded(reinterpret_cast<float*>(memory.data()),
+                QuantizeScratch::BatchElements(expr)),
         encoded(memory.subspan(decoded.size_bytes())) {}
 };
 
@@ -138,20 +140,30 @@ void ErrorSums::Add(const ErrorSums& more) {
 }
 
 std::uint64_t MeasureScratchBytes(const TensorExpr& expr) {
-  return QuantizeScratchBytes(expr) + RecodeBytes(expr);
+  return QuantizeScratch::Bytes(expr, 1) + RecodeBytes(expr);
 }
 
 Status MeasureSlab(const SourceSet& sources, std::span<const gguf::TensorType> types, Slab& slab,
                    TensorErrors& errors) {
   const TensorExpr& expr = *slab.expr;
-  const std::span<std::byte> memory = slab.buffers->Take(QuantizeScratchBytes(expr));
+  const QuantizeScratch rows(expr, 1, slab.buffers->Take(QuantizeScratch::Bytes(expr, 1)));
   const Scratch scratch(expr, slab.buffers->Take(RecodeBytes(expr)));
+  LoadedWeights weights{rows.weights()};
   errors.types.resize(types.size());
   BatchMeasurer measurer(expr, types, scratch, errors);
   std::uint64_t first = slab.first;
   for (const Piece& piece : slab.pieces) {
-    SLUICE_TRY(ForEachBatch(expr, piece, first, memory, slab,
-                            [&](const RowBatch& batch) { measurer.Measure(piece, batch); }));
+    for (std::uint64_t done = 0; done < piece.elements; done += rows.values().size()) {
+      const std::uint64_t left = piece.elements - done;
+      const auto values = rows.values().first(std::min<std::uint64_t>(rows.values().size(), left));
+      slab.overflowed += DecodeValues(expr, piece, done, values);
+      const std::uint64_t row = (first + done) / expr.row_elements;
+      SLUICE_ASSIGN(const std::span<const float> rounded,
+                    RoundedValues(expr, piece, row, values, rows, slab));
+      SLUICE_TRY(ForEachBatch(expr, row, rounded, weights, [&](const RowBatch& batch) {
+        measurer.Measure(piece, batch);
+      }));
+    }
     first += piece.elements;
     SLUICE_TRY(sources.CheckIntact(piece.segment->shard));
   }

@@ -196,6 +196,13 @@ void InterleaveHalves(const std::byte* in, std::size_t half, std::byte* out) {
 
 }  // namespace
 
+bool Segment::operator==(const Segment& other) const {
+  const bool same_packing =
+      packed == other.packed || (packed && other.packed && *packed == *other.packed);
+  return shard == other.shard && byte_offset == other.byte_offset && dtype == other.dtype &&
+         view == other.view && end == other.end && blocks == other.blocks && same_packing;
+}
+
 std::uint32_t BitsOf(PackedNumber number) {
   switch (number) {
     case PackedNumber::kUnsigned2:

@@ -48,6 +48,7 @@ struct PackedAxis {
     const std::uint64_t lane = position % group;
     return (interleaved ? lane / 2 + lane % 2 * 4 : lane) * shift_bits;
   }
+  bool operator==(const PackedAxis&) const = default;
 };
 
 // The tensor that holds one kind of number for every element of a packed one.
@@ -60,6 +61,7 @@ struct PackedField {
   PackedAxis matrix{};
   PackedAxis row{};
   PackedAxis column{};
+  bool operator==(const PackedField&) const = default;
 };
 
 // Groups of scales that a list assigns (activation order) and not the neighbourhood.
@@ -67,6 +69,7 @@ struct GroupList {
   PackedField field{};  // I32, one for each row or column of the storage
   bool of_rows = false;
   std::uint64_t num_groups = 0;
+  bool operator==(const GroupList&) const = default;
 };
 
 // A stack of matrices in the order in which their codes are stored, which may be that of the
@@ -88,6 +91,7 @@ struct PackedSource {
   std::optional<gguf::TensorType> blocks{};
 
   [[nodiscard]] std::uint64_t elements() const { return matrices * rows * columns; }
+  bool operator==(const PackedSource&) const = default;
 };
 
 // Which bytes of `field` elements in storage order need: the lowest byte of `element` and all that

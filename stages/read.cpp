@@ -215,9 +215,9 @@ Status Read(const SourceSet& sources, Slab& slab) {
       }));
   std::uint64_t staged = 0;
   for (const Piece& piece : slab.pieces) {
-    if (IsStaged(sources, *piece.segment)) {
-      staged += SourceBytes(*piece.segment, piece.elements);
-    }
+    const std::uint64_t bytes = SourceBytes(*piece.segment, piece.elements);
+    slab.source_bytes += bytes;
+    if (IsStaged(sources, *piece.segment)) staged += bytes;
   }
   slab.buffers->Start(slab.buffer_bytes);
   std::span<std::byte> staging = slab.buffers->Take(staged);

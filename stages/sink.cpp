@@ -78,16 +78,31 @@ class FileSink final : public Sink {
   }
 
   Status Append(std::span<const std::span<const std::byte>> spans) override {
-    for (const auto bytes : spans) appended_ += bytes.size();
+    for (const auto bytes : spans) position_ += bytes.size();
+    end_ = std::max(end_, position_);
     return AppendAll(partial_.descriptor(), partial_.path(), spans, nullptr);
   }
 
-  Status Finish() override {
+  Status Seek(std::uint64_t offset) override {
+    if (::lseek(partial_.descriptor(), static_cast<off_t>(offset), SEEK_SET) < 0) {
+      return ErrnoError("cannot seek", partial_.path(), errno);
+    }
+    position_ = offset;
+    return Ok();
+  }
+
+  Status Flush() override {
     // What was reserved and not needed must not stay as zeros.
-    if (::ftruncate(partial_.descriptor(), static_cast<off_t>(appended_)) != 0) {
+    if (::ftruncate(partial_.descriptor(), static_cast<off_t>(end_)) != 0) {
       return ErrnoError("cannot truncate", partial_.path(), errno);
     }
     if (sync_) SLUICE_TRY(partial_.Sync());
+    flushed_ = true;
+    return Ok();
+  }
+
+  Status Finish() override {
+    if (!flushed_) SLUICE_TRY(Flush());
     // Renamed while it is still open and locked: no other process can take the name in between.
     if (::rename(partial_.path().c_str(), path_.c_str()) != 0) {
       return ErrnoError("cannot rename the finished file", path_, errno);
@@ -100,8 +115,10 @@ class FileSink final : public Sink {
  private:
   std::string path_;
   File partial_;
-  std::uint64_t appended_ = 0;
+  std::uint64_t position_ = 0;  // of the next Append
+  std::uint64_t end_ = 0;       // of what was written
   bool sync_;
+  bool flushed_ = false;
   bool finished_ = false;
 };
 
@@ -185,6 +202,12 @@ Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t b
 }
 
 }  // namespace
+
+Status Sink::Seek(std::uint64_t) {
+  return MakeError(ErrorCode::kUsage, "this output takes its bytes in order only");
+}
+
+Status Sink::Flush() { return Ok(); }
 
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options) {

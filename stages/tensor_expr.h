@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
@@ -32,6 +33,9 @@ struct Segment {
   // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of such
   // a segment, or repacked as `blocks`; the view counts elements in their storage order.
   std::shared_ptr<const PackedSource> packed = nullptr;
+
+  // Whether the same elements come from the same place.
+  bool operator==(const Segment& other) const;
 };
 
 // Bytes of `elements` neighbours in the source: whole blocks, where there are blocks.
@@ -69,6 +73,24 @@ struct TensorExpr {
   std::optional<Quantizing> quantizing;
 
   [[nodiscard]] std::uint64_t bytes() const { return *gguf::TensorBytes(type, elements); }
+};
+
+// Whether both have the same values in the same rows, however they encode them.
+[[nodiscard]] inline bool IsSameSource(const TensorExpr& a, const TensorExpr& b) {
+  return a.row_elements == b.row_elements && a.elements == b.elements && a.steps == b.steps &&
+         a.segments == b.segments;
+}
+
+// Expressions of the same source, at least one: made together, each for an output of its own.
+struct ExprGroup {
+  // One is a group as well.
+  ExprGroup(const TensorExpr& expr) : exprs{&expr} {}  // NOLINT(google-explicit-constructor)
+  explicit ExprGroup(std::vector<const TensorExpr*> same_source) : exprs(std::move(same_source)) {}
+
+  // What all have in common: segments, steps, rows.
+  [[nodiscard]] const TensorExpr& front() const { return *exprs.front(); }
+
+  std::vector<const TensorExpr*> exprs;
 };
 
 // Whether values of `dtype` are stored exactly as tensors of `type` are.

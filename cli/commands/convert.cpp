@@ -1,9 +1,13 @@
 // sluice convert CHECKPOINT OUT.gguf
+// sluice convert CHECKPOINT --to OUT.gguf:TYPE --to OUT2.gguf:TYPE ...
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
 #include "pipeline/layout.h"
+#include "pipeline/quantize/file_type.h"
 
 namespace sluice::cli {
 namespace {
@@ -11,13 +15,86 @@ namespace {
 struct ConvertFlags {
   PlanFlags plan;
   std::string output;
+  std::vector<std::string> to;
   std::string projector;
   std::uint64_t max_shard_bytes = 0;
   ConversionFlags conversion;
 };
 
-Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
-                          const ConvertOptions& options) {
+// ---- --to PATH:TYPE[:DIALECT]
+// ----------------------------------------------------------------------
+
+struct Target {
+  std::string path;
+  std::string type;
+  std::string dialect;  // empty: that of --dialect
+};
+
+bool IsDialect(std::string_view word) {
+  return word == arch::DialectName(arch::Dialect::kLlamaCpp) ||
+         word == arch::DialectName(arch::Dialect::kOllama);
+}
+
+// Takes the last word off `text`; nullopt where no colon is left.
+std::optional<std::string> TakeLastWord(std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return std::nullopt;
+  std::string word = text.substr(colon + 1);
+  text.resize(colon);
+  return word;
+}
+
+// Paths may hold colons: only the last ones count.
+Result<Target> ParseTarget(const std::string& text) {
+  Target target;
+  target.path = text;
+  std::optional<std::string> word = TakeLastWord(target.path);
+  if (word && IsDialect(*word)) {
+    target.dialect = *word;
+    word = TakeLastWord(target.path);
+  }
+  if (!word || word->empty() || target.path.empty()) {
+    return MakeError(ErrorCode::kUsage, "--to wants PATH:TYPE or PATH:TYPE:DIALECT").Actual(text);
+  }
+  target.type = *word;
+  // A type in front of an unknown last word: that was meant to be a dialect.
+  std::string rest = target.path;
+  const std::optional<std::string> before = TakeLastWord(rest);
+  if (target.dialect.empty() && !ParseFileType(target.type) && before && ParseFileType(*before)) {
+    return MakeError(ErrorCode::kUsage, "--to names an unknown dialect")
+        .Expected("llama.cpp or ollama")
+        .Actual(target.type);
+  }
+  return target;
+}
+
+Status CheckFlags(const ConvertFlags& flags) {
+  const auto refuse = [](std::string_view what, std::string_view advice) {
+    return MakeError(ErrorCode::kUsage, what).Advice(advice);
+  };
+  if (flags.to.empty()) {
+    if (!flags.output.empty()) return Ok();
+    return refuse("no output", "'sluice convert --help' explains the flags")
+        .Expected("OUT or --to PATH:TYPE");
+  }
+  if (!flags.output.empty()) {
+    return refuse("OUT and --to exclude each other", "name every output with --to PATH:TYPE");
+  }
+  if (!flags.plan.quantize.type.empty()) {
+    return refuse("--type and --to exclude each other", "each --to names its own type");
+  }
+  if (!flags.projector.empty()) {
+    return refuse("--mmproj and --to exclude each other",
+                  "write the vision part with a conversion of its own");
+  }
+  return Ok();
+}
+
+// ---- Running
+// ---------------------------------------------------------------------------------------
+
+Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
+                             const ConvertOptions& options) {
   SLUICE_TRY(CheckNotTerminal(flags.output));
   SLUICE_TRY(CheckNotTerminal(flags.projector));
   SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(flags.plan, !flags.projector.empty()));
@@ -29,12 +106,52 @@ Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
   return Convert(plan, outputs, options);
 }
 
+Result<ModelOutput> PlanTarget(const ConvertFlags& flags, const Target& target) {
+  PlanFlags plan_flags = flags.plan;
+  plan_flags.quantize.type = target.type;
+  if (!target.dialect.empty()) plan_flags.dialect = target.dialect;
+  SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(plan_flags, false));
+  plan_options.max_shard_bytes = flags.max_shard_bytes;
+  SLUICE_ASSIGN(Plan plan, MakePlan(plan_flags.checkpoint, plan_options));
+  SLUICE_ASSIGN(std::vector<std::string> paths, OutputPaths(plan, target.path, ""));
+  return ModelOutput{target.path, std::move(plan), std::move(paths)};
+}
+
+Result<ConvertReport> RunSeveral(const ConvertFlags& flags, const ConvertOptions& options) {
+  std::vector<Target> targets;
+  for (const std::string& text : flags.to) {
+    SLUICE_ASSIGN(Target target, ParseTarget(text));
+    SLUICE_TRY(CheckNotTerminal(target.path));
+    targets.push_back(std::move(target));
+  }
+  std::vector<ModelOutput> models;
+  for (const Target& target : targets) {
+    SLUICE_ASSIGN(ModelOutput model, PlanTarget(flags, target));
+    models.push_back(std::move(model));
+  }
+  return ConvertTogether(std::move(models), options);
+}
+
+Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
+                          const ConvertOptions& options) {
+  SLUICE_TRY(CheckFlags(flags));
+  return flags.to.empty() ? RunOne(flags, context, options) : RunSeveral(flags, options);
+}
+
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
-  RefuseEmpty(
-      command.add_option("OUT", flags.output, "GGUF file to write; - writes to standard output"))
-      ->type_name("")
-      ->required();
+  RefuseEmpty(command.add_option(
+                  "OUT", flags.output,
+                  "GGUF file to write; - writes to standard output; required without --to"))
+      ->type_name("");
+  command
+      .add_option("--to", flags.to,
+                  "Instead of OUT and --type, once for each output: writes several files from one "
+                  "read of the checkpoint; default: one file, OUT")
+      ->type_name("PATH:TYPE[:DIALECT]")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   RefuseEmpty(
       command.add_option("--mmproj", flags.projector,
                          "Also write the vision part to this file (llama.cpp dialect of Llama 4); "
@@ -44,14 +161,19 @@ void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddConversionFlags(command, flags.conversion);
 }
 
+// What the closing summary calls the whole.
+std::string NameOf(const ConvertFlags& flags) {
+  return flags.to.empty() ? flags.output : fmt::format("{} outputs", flags.to.size());
+}
+
 }  // namespace
 
 void AddConvert(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint folder to a GGUF file");
+  CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint folder to GGUF files");
   auto flags = std::make_shared<ConvertFlags>();
   AddFlags(*command, *flags);
   command->callback([flags, &context] {
-    RunWithProgress(flags->conversion, flags->output, context,
+    RunWithProgress(flags->conversion, NameOf(*flags), context,
                     [&](const ConvertOptions& options) { return Run(*flags, context, options); });
   });
 }

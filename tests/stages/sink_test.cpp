@@ -93,6 +93,29 @@ TEST(FileSink, HoldsExactlyWhatWasAppended) {
   EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
 }
 
+TEST(FileSink, TakesBytesInAnyOrderAfterSeek) {
+  const TempFolder folder;
+  const auto sink = Open(folder.Path("out.gguf"), kText.size());
+  ASSERT_THAT(sink->Seek(8), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(8)), IsOk());
+  ASSERT_THAT(sink->Seek(0), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(0, 3)), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(3, 5)), IsOk());
+  ASSERT_THAT(sink->Finish(), IsOk());
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
+}
+
+TEST(FileSink, FlushedFileHasAllBytesAndNotItsName) {
+  const TempFolder folder;
+  const auto sink = Open(folder.Path("out.gguf"), 10 * kText.size());
+  ASSERT_THAT(Append(*sink, kText), IsOk());
+  ASSERT_THAT(sink->Flush(), IsOk());
+  EXPECT_FALSE(fs::exists(folder.Path("out.gguf")));
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf.partial")), kText);
+  ASSERT_THAT(sink->Finish(), IsOk());
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
+}
+
 TEST(FileSink, RefusesAnExistingOutput) {
   const TempFolder folder;
   const std::string path = folder.Write("out.gguf", "precious");
