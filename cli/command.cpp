@@ -150,7 +150,8 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
           "repeatable; default: none")
       ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
   AddQuantizeFlags(command, flags.quantize);
 }
 

@@ -70,7 +70,8 @@ void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
   command.add_option("--stop", flags.stop, "Ends the answer; repeatable; default: none")
       ->type_name("TEXT")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
 }
 
 runtime::GenerationOptions OptionsOf(const GenerationFlags& flags,

@@ -54,7 +54,8 @@ void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
                   "first match counts; default: what the recipe says")
       ->type_name("REGEX=GGML_TYPE")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
   text("--tensor-types", flags.tensor_types_file, "FILE",
        "More of them from a file, one a line, # begins a comment; default: none");
   text("--imatrix", flags.imatrix, "FILE",

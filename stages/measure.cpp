@@ -162,6 +162,7 @@ Status MeasureSlab(const SourceSet& sources, std::span<const gguf::TensorType> t
                     RoundedValues(expr, piece, row, values, rows, slab));
       SLUICE_TRY(ForEachBatch(expr, row, rounded, weights, [&](const RowBatch& batch) {
         measurer.Measure(piece, batch);
+        return Ok();
       }));
     }
     first += piece.elements;

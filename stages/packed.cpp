@@ -10,6 +10,7 @@
 
 #include "formats/quant/float_formats.h"
 #include "stages/kernels/cast.h"
+#include "stages/tensor_expr.h"
 
 namespace sluice {
 namespace {

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 
+#include "formats/quant/scales.h"
 #include "stages/kernels/cast.h"
 #include "stages/kernels/quant/encode.h"
 
@@ -42,6 +43,21 @@ Status CheckFinite(const TensorExpr& expr, std::span<float> values, std::uint64_
     ++target.zeroed;
   }
   return Ok();
+}
+
+// A file with such a block is one that llama.cpp refuses.
+Status CheckScales(const TensorExpr& expr, std::uint64_t first_row,
+                   std::span<const std::byte> blocks) {
+  const auto found = quant::FindUnusableBlock(expr.type, blocks);
+  if (!found) return Ok();
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const std::uint64_t element = *found * info.block_elements;
+  return MakeError(ErrorCode::kMismatch, "the scale of a quantized block is no finite number")
+      .Expected(fmt::format("values that {} can hold", info.name))
+      .Actual(fmt::format("others in row {}, columns {} to {}",
+                          first_row + element / expr.row_elements, element % expr.row_elements,
+                          element % expr.row_elements + info.block_elements - 1))
+      .Advice("repair the checkpoint, or give the tensor another type with --tensor-type");
 }
 
 // Whether any value is not finite; in integers, so that the compiler makes vectors of it.
@@ -94,7 +110,7 @@ Result<std::span<const float>> RoundedValues(const TensorExpr& expr, const Piece
 }
 
 Status ForEachBatch(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
-                    LoadedWeights& weights, const std::function<void(const RowBatch&)>& visit) {
+                    LoadedWeights& weights, const std::function<Status(const RowBatch&)>& visit) {
   const Quantizing& how = *expr.quantizing;
   const std::uint64_t rows = values.size() / expr.row_elements;
   for (std::uint64_t done = 0; done < rows;) {
@@ -111,7 +127,8 @@ Status ForEachBatch(const TensorExpr& expr, std::uint64_t first_row, std::span<c
       }
       row_weights = weights.values;
     }
-    visit({done, values.subspan(done * expr.row_elements, count * expr.row_elements), row_weights});
+    const std::uint64_t elements = count * expr.row_elements;
+    SLUICE_TRY(visit({done, values.subspan(done * expr.row_elements, elements), row_weights}));
     done += count;
   }
   return Ok();
@@ -121,9 +138,11 @@ Status QuantizeRows(const TensorExpr& expr, std::uint64_t first_row, std::span<c
                     LoadedWeights& weights, std::byte* out, SlabTarget& target) {
   const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
   return ForEachBatch(expr, first_row, values, weights, [&](const RowBatch& batch) {
-    target.corrected +=
-        kernels::EncodeRows(expr.type, batch.values, expr.row_elements, batch.weights,
-                            expr.quantizing->exact, out + batch.first_row * row_bytes);
+    std::byte* const encoded = out + batch.first_row * row_bytes;
+    target.corrected += kernels::EncodeRows(expr.type, batch.values, expr.row_elements,
+                                            batch.weights, expr.quantizing->exact, encoded);
+    const std::uint64_t rows = batch.values.size() / expr.row_elements;
+    return CheckScales(expr, first_row + batch.first_row, {encoded, rows * row_bytes});
   });
 }
 

@@ -61,13 +61,14 @@ struct RowBatch {
   std::span<const float> weights;  // of the columns; empty without importance
 };
 
-// Calls `visit` with all of these rows, from row `first_row` of the tensor on, in order. Errors of
-// imatrix::Reader::ReadWeights.
+// Calls `visit` with all of these rows, from row `first_row` of the tensor on, in order, until it
+// fails. Errors of imatrix::Reader::ReadWeights too.
 Status ForEachBatch(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
-                    LoadedWeights& weights, const std::function<void(const RowBatch&)>& visit);
+                    LoadedWeights& weights, const std::function<Status(const RowBatch&)>& visit);
 
 // Quantizes whole rows, from row `first_row` of the tensor on, to `out`, and counts in
-// target.corrected. Errors of imatrix::Reader::ReadWeights.
+// target.corrected. kMismatch, with row and columns, for values so large (in MXFP4 so small) that
+// a block's scale is no finite number. Errors of imatrix::Reader::ReadWeights.
 Status QuantizeRows(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
                     LoadedWeights& weights, std::byte* out, SlabTarget& target);
 

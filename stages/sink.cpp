@@ -222,6 +222,12 @@ Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_
   if (::ftruncate(partial.descriptor(), 0) != 0) {
     return ErrnoError("cannot truncate", partial.path(), errno);
   }
+  constexpr mode_t kPermissions = 07777;
+  struct stat replaced {};
+  if (options.keep_mode && ::stat(path.c_str(), &replaced) == 0 &&
+      ::fchmod(partial.descriptor(), replaced.st_mode & kPermissions) != 0) {
+    return ErrnoError("cannot set permissions", partial.path(), errno);
+  }
   const Status reserved = ReserveSpace(partial, FolderOf(path), total_bytes);
   auto sink = std::make_unique<FileSink>(path, std::move(partial), options.sync);
   if (!reserved) return reserved.error();  // the sink removes the partial file

@@ -35,6 +35,7 @@ void AddEdit(CLI::App& app, Context& context) {
       ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
       ->take_all()
+      ->allow_extra_args(false)
       ->required();
   command->add_flag("--no-sync", flags->no_sync,
                     "Do not flush the change to the disk; default: flush");
