@@ -90,7 +90,8 @@ Result<std::unique_ptr<Sink>> OpenSink(const std::string& path, const FilePlan& 
     return OpenStreamSink(File::Borrow(STDOUT_FILENO, "standard output"), options.cancel);
   }
   if (IsRegularOutput(path)) {
-    return OpenFileSink(path, file.file_bytes(), {options.overwrite, options.sync, options.replace_source});
+    return OpenFileSink(path, file.file_bytes(),
+                        {options.overwrite, options.sync, options.replace_source});
   }
   SLUICE_ASSIGN(File device, File::Open(path, O_WRONLY));
   return OpenStreamSink(std::move(device), options.cancel);

@@ -26,9 +26,9 @@ struct ConvertOptions {
   std::uint64_t memory_bytes = kDefaultMemoryBytes;  // bound on all buffers together
   int threads = 0;                                   // 0: the cores this process may use
   IoMode io = IoMode::kAuto;
-  bool overwrite = false;                     // replace outputs that exist
+  bool overwrite = false;       // replace outputs that exist
   bool replace_source = false;  // with `overwrite`, also one that is read; permissions stay
-  bool sync = true;                           // flush to the disk before an output gets its name
+  bool sync = true;             // flush to the disk before an output gets its name
   const std::atomic<bool>* cancel = nullptr;  // see GraphOptions
   std::function<void(const Progress&)> on_progress;
 };

@@ -76,8 +76,7 @@ struct Scratch {
   std::span<std::byte> encoded;
 
   Scratch(const TensorExpr& expr, std::span<std::byte> memory)
-      : decoded(reinterpret_cast<float*>(memory.data()),
-                QuantizeScratch::BatchElements(expr)),
+      : decoded(reinterpret_cast<float*>(memory.data()), QuantizeScratch::BatchElements(expr)),
         encoded(memory.subspan(decoded.size_bytes())) {}
 };
 

@@ -30,8 +30,8 @@ struct Segment {
   // Of elements from a GGUF file that no Dtype describes, `dtype` then counts for nothing: their
   // type. The view is contiguous, if not packed, and is walked in whole blocks.
   std::optional<gguf::TensorType> blocks = std::nullopt;
-  // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of such
-  // a segment, or repacked as `blocks`; the view counts elements in their storage order.
+  // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of
+  // such a segment, or repacked as `blocks`; the view counts elements in their storage order.
   std::shared_ptr<const PackedSource> packed = nullptr;
 
   // Whether the same elements come from the same place.

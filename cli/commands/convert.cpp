@@ -140,9 +140,9 @@ Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
 
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
-  RefuseEmpty(command.add_option(
-                  "OUT", flags.output,
-                  "GGUF file to write; - writes to standard output; required without --to"))
+  RefuseEmpty(
+      command.add_option("OUT", flags.output,
+                         "GGUF file to write; - writes to standard output; required without --to"))
       ->type_name("");
   command
       .add_option("--to", flags.to,
