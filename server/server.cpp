@@ -38,10 +38,13 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void Fail(const Error& error, httplib::Response& response) {
-  response.status = StatusOf(error);
+void Fail(int status, const Error& error, httplib::Response& response) {
+  response.status = status;
   if (response.status == 503) response.set_header("Retry-After", "5");
   response.set_content(Dump(ErrorJson(error)), kJsonType);
+}
+void Fail(const Error& error, httplib::Response& response) {
+  Fail(StatusOf(error), error, response);
 }
 
 // httplib's server on sockets of our own, so that handlers can see their client go away.
@@ -251,6 +254,11 @@ class HttpServer final : public Server {
     });
   }
 
+  Error TooLarge() const {
+    return MakeError(ErrorCode::kUsage, "the request is too large")
+        .Expected(fmt::format("at most {} bytes", options_.max_body_bytes));
+  }
+
   using Parse = Result<Request> (*)(const std::string& body,
                                     const runtime::GenerationOptions& defaults);
 
@@ -258,14 +266,11 @@ class HttpServer final : public Server {
     http_.Post(path, [this, parse](const httplib::Request& request, httplib::Response& response,
                                    const httplib::ContentReader& reader) {
       if (IsForeign(request)) {
-        response.status = 403;
-        return;
+        return Fail(403, MakeError(ErrorCode::kUsage, "pages of other sites may not ask"),
+                    response);
       }
       const Body body = ReadBody(reader);
-      if (!body) {
-        response.status = 413;
-        return;
-      }
+      if (!body) return Fail(413, TooLarge(), response);
       const Status status = AnswerTo(parse, *body, response);
       if (!status) Fail(status.error(), response);
     });
