@@ -214,13 +214,20 @@ class HttpServer final : public Server {
     return whole ? Body(std::move(body)) : std::nullopt;
   }
 
-  // A page of another origin must not make the visitor's browser use the server.
-  static bool IsForeign(const httplib::Request& request) {
-    if (!request.has_header("Origin")) return false;
+  // A page of another site must not make the visitor's browser use the server: neither openly nor
+  // under a name of its own that leads to this machine.
+  bool IsForeign(const httplib::Request& request) const {
+    const std::string host = request.get_header_value("Host");
     const std::string origin = request.get_header_value("Origin");
-    const std::size_t slashes = origin.find("://");
-    return slashes == std::string::npos ||
-           origin.substr(slashes + 3) != request.get_header_value("Host");
+    if (!origin.empty() && origin != "http://" + host) return true;
+    const std::string name = host.ends_with(']') ? host : host.substr(0, host.rfind(':'));
+    return IsLoopback(options_.host) && !host.empty() && !IsLoopback(name);
+  }
+
+  static bool IsLoopback(std::string_view name) {
+    const bool is_ipv4 = name.find_first_not_of("0123456789.") == std::string_view::npos;
+    return name == "localhost" || name == "::1" || name == "[::1]" ||
+           (is_ipv4 && name.starts_with("127."));
   }
 
   void AddRoutes() {

@@ -236,9 +236,13 @@ def test_refuses_what_is_too_large(toy):
 
 
 def test_refuses_requests_of_other_sites(toy):
-    status, reply = toy.post(chat(), headers={"Origin": "http://elsewhere.example"})
-    assert (status, reply["error"]["message"]) == (403, "pages of other sites may not ask")
-    assert toy.post(chat(), headers={"Origin": toy.url})[0] == 200
+    for headers in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"},
+                    {"Host": "elsewhere.example:80", "Origin": "http://elsewhere.example:80"},
+                    {"Origin": "null"}, {"Host": "127.elsewhere.example"}):
+        status, reply = toy.post(chat(), headers=headers)
+        assert (status, reply["error"]["message"]) == (403, "pages of other sites may not ask")
+    for headers in ({"Origin": toy.url}, {"Host": f"localhost:{toy.port}"}, {"Host": "[::1]"}):
+        assert toy.post(chat(), headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize("answer", ["<tool_call></tool_call>", "<tool_call>get_weather"])
@@ -325,7 +329,7 @@ def test_ends_the_answer_of_a_client_that_is_gone(stream, start):
     server = start(1, 4, 20_000)
     body = json.dumps({"stream": stream, "messages": [
         {"role": "user", "content": "SAY:SLOW " + "x" * 3000 + "|"}]}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
     clients = []
     for _ in range(3):  # one is answered, two wait
         clients.append(socket.create_connection(("127.0.0.1", server.port)))
