@@ -1,25 +1,11 @@
 """The page to chat in, in a real browser."""
 import json
 
-import pytest
-
 from browser import Browser
 from sluice_cli import wait_until
 from toy_server import ToyServer
 
-
-@pytest.fixture
-def server():
-    toy = ToyServer(1, 4, 20_000)
-    yield toy
-    toy.stop()
-
-
-@pytest.fixture
-def page(server, tmp_path):
-    browser = Browser(server.url + "/", tmp_path)
-    yield browser
-    browser.close()
+IDLE = "document.getElementById('send').textContent === 'Send'"
 
 
 def send(page, text):
@@ -27,52 +13,51 @@ def send(page, text):
              "document.getElementById('form').requestSubmit()")
 
 
+def say(page, text):
+    """Sends a text and gives the last message of the page once the answer has ended."""
+    send(page, text)
+    page.wait_for(IDLE)
+    return messages(page)[-1]
+
+
 def messages(page):
-    """(class, visible text) of each message."""
+    """[class, visible text] of each message."""
     return page.run("[...document.querySelectorAll('.message')].map("
                     "(block) => [block.className, block.innerText.trim()])")
 
 
-IDLE = "document.getElementById('send').textContent === 'Send'"
+def click(page, button):
+    page.run(f"document.getElementById('{button}').click()")
 
 
-def test_shows_the_model_and_its_answers(page):
-    page.wait_for("document.title === 'toy'")
-    send(page, "SAY:Let me think.</think>Grüße <b>👋</b>|")
-    page.wait_for(IDLE)
-    assert messages(page) == [["message user", "SAY:Let me think.</think>Grüße <b>👋</b>|"],
-                              ["message assistant", "Reasoning\nGrüße <b>👋</b>"]]
-    assert page.run("document.querySelector('details > div').textContent") == "Let me think."
-    assert page.problems == []
+def test_chats_in_a_browser(tmp_path):
+    server = ToyServer(1, 4, 20_000)
+    page = Browser(server.url + "/", tmp_path)
+    try:
+        page.wait_for("document.title === 'toy'")
+        assert say(page, "SAY:Let me think.</think>Grüße <b>👋</b>|") == [
+            "message assistant", "Reasoning\nGrüße <b>👋</b>"]
+        assert page.run("document.querySelector('details > div').textContent") == "Let me think."
+        assert page.problems == []
 
+        click(page, "clear")
+        click(page, "think")
+        say(page, "SAY:one|")
+        say(page, "SAY:two|")
+        assert [text for _, text in messages(page)] == ["SAY:one|", "one", "SAY:two|", "two"]
 
-def test_keeps_the_conversation_until_a_new_one(page, server):
-    page.run("document.getElementById('think').click()")
-    send(page, "SAY:one|")
-    page.wait_for(IDLE)
-    send(page, "SAY:two|")
-    page.wait_for(IDLE)
-    assert [text for _, text in messages(page)] == ["SAY:one|", "one", "SAY:two|", "two"]
-    page.run("document.getElementById('clear').click()")
-    assert messages(page) == []
+        kind, text = say(page, "x" * 30_000)
+        assert kind == "message error"
+        assert "does not fit the model's context" in text
+        assert "told to fail" in say(page, "FAIL")[1]
+        assert say(page, "SAY:on|") == ["message assistant", "on"]
 
-
-def test_shows_errors(page):
-    send(page, "x" * 30_000)
-    page.wait_for(IDLE)
-    kind, text = messages(page)[-1]
-    assert kind == "message error"
-    assert "does not fit the model's context" in text
-    send(page, "FAIL")
-    page.wait_for(IDLE)
-    assert "told to fail" in messages(page)[-1][1]
-
-
-def test_stops_an_answer(page, server):
-    page.run("document.getElementById('think').click()")
-    send(page, "SAY:SLOW " + "x" * 5000 + "|")
-    page.wait_for("document.querySelector('.assistant')?.innerText.includes('SLOW')")
-    page.run("document.getElementById('send').click()")
-    page.wait_for(IDLE)
-    wait_until(server.is_idle, "the answer has ended")
-    assert "error" not in json.dumps([kind for kind, _ in messages(page)])
+        send(page, "SAY:SLOW " + "x" * 5000 + "|")
+        page.wait_for("[...document.querySelectorAll('.assistant')].at(-1).innerText.includes('SLOW')")
+        click(page, "send")  # which says Stop meanwhile
+        page.wait_for(IDLE)
+        wait_until(server.is_idle, "the answer has ended")
+        assert messages(page)[-1][0] == "message assistant"
+    finally:
+        page.close()
+        server.stop()
