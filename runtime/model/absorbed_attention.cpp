@@ -12,8 +12,10 @@ constexpr std::uint32_t kBlock = KvCache::kBlockTokens;
 // With fewer queries than this, threads share the positions of a job; else its queries.
 constexpr std::uint32_t kManyQueries = 8;
 constexpr std::uint32_t kSpanPositions = 4 * kBlock;
-// Rows of scores that are computed together: enough for the kernels, few enough for the cache.
+// Rows of a task, one for each query and head: enough for the kernels, few enough for the cache.
+// With few queries less, so that there are tasks for several threads.
 constexpr std::uint32_t kRowsOfTask = 64;
+constexpr std::uint32_t kFewRowsOfTask = 6;
 
 std::uint32_t CeilDiv(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 
@@ -63,27 +65,25 @@ void AbsorbedAttention::Embed(const Part& part, std::uint32_t head, Scratch& scr
   }
 }
 
-void AbsorbedAttention::AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_query,
-                                   std::uint32_t num_queries, Scratch& scratch) {
+void AbsorbedAttention::AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_row,
+                                   std::uint32_t num_rows, Scratch& scratch) {
   const AttentionJob& job = part.job;
   const Config& c = job.config;
-  const std::size_t rows = std::size_t{num_queries} * c.heads;
-  const FloatRows queries{
-      embedded_.data() + (part.first_query + first_query) * c.heads * c.cache_width(),
-      c.cache_width(), rows};
-  const std::size_t state = (std::size_t{span} * job.num_queries + first_query) * c.heads;
-  const AttentionStates states = StatesFrom(part, state, rows);
+  const float* const base =
+      embedded_.data() + (part.first_query * c.heads + first_row) * c.cache_width();
+  const FloatRows queries{base, c.cache_width(), num_rows};
+  const std::size_t states_of_span = std::size_t{job.num_queries} * c.heads;
+  const AttentionStates states = StatesFrom(part, span * states_of_span + first_row, num_rows);
   ClearStates(states, c.kv_rank);
-  const std::uint32_t length = job.VisibleTo(first_query + num_queries - 1);
+  const std::uint32_t length = job.VisibleTo((first_row + num_rows - 1) / c.heads);
   const std::uint32_t begin = part.spans == 1 ? 0 : span * kSpanPositions;
   const std::uint32_t end = part.spans == 1 ? length : std::min(begin + kSpanPositions, length);
-  std::vector<std::uint32_t> visible(rows);
+  std::vector<std::uint32_t> visible(num_rows);
   for (std::uint32_t first = begin; first < end; first += kBlock) {
     const Matrix keys = job.cache.Rows(job.sequence, job.layer, first / kBlock);
     const auto count = static_cast<std::uint32_t>(keys.rows);
-    for (std::size_t r = 0; r < rows; ++r) {
-      const auto query = first_query + static_cast<std::uint32_t>(r / c.heads);
-      visible[r] = job.VisibleTo(query, first, count);
+    for (std::uint32_t r = 0; r < num_rows; ++r) {
+      visible[r] = job.VisibleTo((first_row + r) / c.heads, first, count);
     }
     Matrix latents = keys;  // the first elements of each row
     latents.columns = c.kv_rank;
@@ -95,21 +95,22 @@ void AbsorbedAttention::AttendAll(std::span<const Part> parts) {
   struct Task {
     const Part* part;
     std::uint32_t span;
-    std::uint32_t first_query;
-    std::uint32_t num_queries;
+    std::uint32_t first_row;
+    std::uint32_t num_rows;
   };
   std::vector<Task> tasks;
   for (const Part& part : parts) {
-    const std::uint32_t step = std::max<std::uint32_t>(1, kRowsOfTask / part.job.config.heads);
+    const std::uint32_t rows = part.job.num_queries * part.job.config.heads;
+    const std::uint32_t step = part.job.num_queries < kManyQueries ? kFewRowsOfTask : kRowsOfTask;
     for (std::uint32_t span = 0; span < part.spans; ++span) {
-      for (std::uint32_t query = 0; query < part.job.num_queries; query += step) {
-        tasks.push_back({&part, span, query, std::min(step, part.job.num_queries - query)});
+      for (std::uint32_t row = 0; row < rows; row += step) {
+        tasks.push_back({&part, span, row, std::min(step, rows - row)});
       }
     }
   }
   workers_.For(tasks.size(), [&](std::size_t i, Scratch& scratch) {
     const Task& task = tasks[i];
-    AttendSpan(*task.part, task.span, task.first_query, task.num_queries, scratch);
+    AttendSpan(*task.part, task.span, task.first_row, task.num_rows, scratch);
   });
 }
 

@@ -35,8 +35,9 @@ class AbsorbedAttention {
   std::vector<Part> Place(std::span<const AttentionJob> jobs);
   // EmbedQ: queries [queries, A, rk + dr] against cache rows.
   void Embed(const Part& part, std::uint32_t head, Scratch& scratch);
-  void AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_query,
-                  std::uint32_t num_queries, Scratch& scratch);
+  // Rows are those of embedded_: one for each query and head of the job.
+  void AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_row,
+                  std::uint32_t num_rows, Scratch& scratch);
   void AttendAll(std::span<const Part> parts);
   // Merges the spans of one head and takes what it has mixed back to its output: UnembedOut.
   void Unembed(const Part& part, std::uint32_t head, Scratch& scratch);

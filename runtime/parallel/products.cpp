@@ -9,7 +9,7 @@
 namespace sluice::runtime {
 
 std::uint64_t RowsOfTask(const Matrix& weights) {
-  constexpr std::uint64_t kTaskBytes = std::uint64_t{128} << 10;
+  constexpr std::uint64_t kTaskBytes = std::uint64_t{256} << 10;
   constexpr std::uint64_t kTileRows = 4;  // see kernels/multiply.cpp
   return RoundUp(std::max<std::uint64_t>(1, kTaskBytes / weights.row_bytes), kTileRows);
 }
