@@ -64,7 +64,7 @@ void PrintSummary(const ConversionFlags& flags, const std::string& output,
 
 }  // namespace
 
-void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
+void AddStreamFlags(CLI::App& command, ConversionFlags& flags) {
   AddByteSize(*command.add_option("--memory", flags.memory,
                                   "Bound on all buffers: K M G are powers of 1024, KB MB GB powers "
                                   "of 1000; at least 8M; default 1G"),
@@ -82,6 +82,10 @@ void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
                                  "Progress on stderr; default auto: a line on a terminal, else "
                                  "nothing"),
              {"auto", "plain", "json", "none"});
+}
+
+void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
+  AddStreamFlags(command, flags);
   command.add_flag("--force", flags.force, "Replace outputs that exist; default: refuse");
   command.add_flag("--no-sync", flags.no_sync,
                    "Do not flush the result to the disk before it gets its name; default: flush");

@@ -1,4 +1,4 @@
-// What the commands share that write models: flags, progress, the closing summary.
+// What the commands share that write or compare models: flags, progress, the closing summary.
 #pragma once
 
 #include <functional>
@@ -21,6 +21,9 @@ struct ConversionFlags {
   // Whether stderr takes nothing but JSON.
   [[nodiscard]] bool json_progress() const { return progress == "json"; }
 };
+// Those that say how the bytes flow: memory, threads, reading, progress.
+void AddStreamFlags(CLI::App& command, ConversionFlags& flags);
+// The same and those of an output.
 void AddConversionFlags(CLI::App& command, ConversionFlags& flags);
 
 // The limit of one file of the output, where a command can split it.
@@ -33,6 +36,7 @@ void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes);
                                                   const Context& context);
 // kUsage when `output` is "-" and that is a terminal.
 Status CheckNotTerminal(const std::string& output);
+
 
 // Runs `work` with the flags' options and prints progress, then the summary with the name `output`,
 // or the error.

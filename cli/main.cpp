@@ -51,7 +51,10 @@ int Run(int argc, char** argv) {
   AddEdit(app, context);
   AddInspect(app, context);
   AddDiff(app, context);
+  AddVerify(app, context);
   AddLogits(app, context);
+  AddPerplexity(app, context);
+  AddImatrix(app, context);
   AddTokenize(app, context);
   AddRun(app, context);
   AddChat(app, context);

@@ -31,14 +31,6 @@ Result<GgufFile> OpenGguf(const std::string& path) {
   return GgufFile{std::move(file), std::move(head)};
 }
 
-std::string Typed(const gguf::Value& value) {
-  std::string type(gguf::ValueTypeName(gguf::TypeOf(value)));
-  if (const auto* array = std::get_if<gguf::Array>(&value)) {
-    type += fmt::format("[{}] of {}", array->size(), gguf::ValueTypeName(array->element_type()));
-  }
-  return fmt::format("{} {}", type, gguf::ToText(value, kShownItems, kShownChars));
-}
-
 using ValuesByKey = std::unordered_map<std::string_view, const gguf::Value*>;
 ValuesByKey IndexValues(const gguf::Metadata& metadata) {
   ValuesByKey index;
@@ -53,15 +45,19 @@ void DiffMetadata(const gguf::Metadata& a, const gguf::Metadata& b,
   for (const gguf::KeyValue& item : a.items()) {
     const auto other = in_b.find(item.key);
     if (other == in_b.end()) {
-      found.push_back({Kind::kKeyValue, item.key, "only in A", Typed(item.value), "", {}});
+      found.push_back({Kind::kKeyValue, item.key, "only in A", TypedText(item.value), "", {}});
     } else if (item.value != *other->second) {
-      found.push_back(
-          {Kind::kKeyValue, item.key, "value", Typed(item.value), Typed(*other->second), {}});
+      found.push_back({Kind::kKeyValue,
+                       item.key,
+                       "value",
+                       TypedText(item.value),
+                       TypedText(*other->second),
+                       {}});
     }
   }
   for (const gguf::KeyValue& item : b.items()) {
     if (!in_a.contains(item.key)) {
-      found.push_back({Kind::kKeyValue, item.key, "only in B", "", Typed(item.value), {}});
+      found.push_back({Kind::kKeyValue, item.key, "only in B", "", TypedText(item.value), {}});
     }
   }
 }
@@ -210,6 +206,14 @@ Result<std::vector<Difference>> DiffGguf(const std::string& path_a, const std::s
   });
   if (!one_sided) DiffOrder(a, b, found);
   return found;
+}
+
+std::string TypedText(const gguf::Value& value) {
+  std::string type(gguf::ValueTypeName(gguf::TypeOf(value)));
+  if (const auto* array = std::get_if<gguf::Array>(&value)) {
+    type += fmt::format("[{}] of {}", array->size(), gguf::ValueTypeName(array->element_type()));
+  }
+  return fmt::format("{} {}", type, gguf::ToText(value, kShownItems, kShownChars));
 }
 
 }  // namespace sluice

@@ -20,6 +20,9 @@ void ScaleRow(std::span<float> row, float scale);
 // out += row * scale.
 void AddScaled(std::span<const float> row, float scale, float* out);
 
+// sums += row^2, element by element.
+void AddSquares(std::span<const float> row, float* sums);
+
 // The largest of the values; -infinity of none.
 [[nodiscard]] float Largest(std::span<const float> row);
 

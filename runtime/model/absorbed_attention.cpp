@@ -50,13 +50,22 @@ AttentionStates AbsorbedAttention::StatesFrom(const Part& part, std::size_t stat
           width};
 }
 
+FloatRows AbsorbedAttention::QueriesOf(const AttentionJob& job, std::uint32_t head) {
+  const std::size_t width = job.config.query_width();
+  return {job.queries + head * width, job.config.heads * width, job.num_queries};
+}
+
+FloatRows AbsorbedAttention::MixedOf(const Part& part, std::uint32_t head) const {
+  const Config& c = part.job.config;
+  return {mixed_.data() + (part.first_state + head) * c.kv_rank, std::size_t{c.heads} * c.kv_rank,
+          part.job.num_queries};
+}
+
 void AbsorbedAttention::Embed(const Part& part, std::uint32_t head, Scratch& scratch) {
   const AttentionJob& job = part.job;
   const Config& c = job.config;
-  const std::size_t in_stride = std::size_t{c.heads} * c.query_width();
   const std::size_t out_stride = std::size_t{c.heads} * c.cache_width();
-  const FloatRows queries{job.queries + std::size_t{head} * c.query_width(), in_stride,
-                          job.num_queries};
+  const FloatRows queries = QueriesOf(job, head);
   float* const out =
       embedded_.data() + part.first_query * out_stride + std::size_t{head} * c.cache_width();
   Multiply(job.weights.embed_q[head], {0, c.kv_rank}, queries, out, out_stride, scratch.panel);
@@ -126,9 +135,7 @@ void AbsorbedAttention::Unembed(const Part& part, std::uint32_t head, Scratch& s
     }
     FinishState(merged, state, c.kv_rank);
   }
-  const FloatRows mixed{merged.mixed + std::size_t{head} * c.kv_rank,
-                        std::size_t{c.heads} * c.kv_rank, job.num_queries};
-  Multiply(job.weights.unembed_out[head], {0, c.v_head}, mixed,
+  Multiply(job.weights.unembed_out[head], {0, c.v_head}, MixedOf(part, head),
            job.out + std::size_t{head} * c.v_head, std::size_t{c.heads} * c.v_head, scratch.panel);
 }
 
@@ -143,6 +150,11 @@ void AbsorbedAttention::Run(std::span<const AttentionJob> jobs) {
   AttendAll(parts);
   workers_.For(parts.size() * heads,
                [&](std::size_t i, Scratch& scratch) { Unembed(part_of(i), head_of(i), scratch); });
+  for (std::size_t i = 0; i < parts.size() * heads; ++i) {
+    const AttentionWeights& weights = part_of(i).job.weights;
+    workers_.Show(weights.embed_q[head_of(i)], QueriesOf(part_of(i).job, head_of(i)));
+    workers_.Show(weights.unembed_out[head_of(i)], MixedOf(part_of(i), head_of(i)));
+  }
 }
 
 }  // namespace sluice::runtime

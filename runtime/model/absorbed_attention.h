@@ -33,6 +33,10 @@ class AbsorbedAttention {
   };
 
   std::vector<Part> Place(std::span<const AttentionJob> jobs);
+  // What a head's EmbedQ takes: the queries, of which it reads the elements without position.
+  static FloatRows QueriesOf(const AttentionJob& job, std::uint32_t head);
+  // What its UnembedOut takes: the latents that the queries have mixed, once they are finished.
+  [[nodiscard]] FloatRows MixedOf(const Part& part, std::uint32_t head) const;
   // EmbedQ: queries [queries, A, rk + dr] against cache rows.
   void Embed(const Part& part, std::uint32_t head, Scratch& scratch);
   // Rows are those of embedded_: one for each query and head of the job.

@@ -22,6 +22,7 @@ void MultiplyAll(Workers& workers, std::span<const Product> products) {
   std::vector<Task> tasks;
   for (const Product& product : products) {
     if (product.inputs.count == 0) continue;
+    workers.Show(product.weights, product.inputs);
     const std::uint64_t step = RowsOfTask(product.weights);
     for (std::uint64_t begin = 0; begin < product.weights.rows; begin += step) {
       tasks.push_back({&product, {begin, std::min(begin + step, product.weights.rows)}});

@@ -1,4 +1,4 @@
-// The threads that a model computes with, and the scratch memory of each.
+// The threads that a model computes with, the scratch memory of each, and who watches.
 //
 // A forward pass is hundreds of short parallel loops, one after the other. Threads of oneTBB join
 // it for its whole length and look for the next loop without going to sleep: a loop then begins
@@ -19,6 +19,7 @@
 #include <mutex>
 
 #include "core/buffer.h"
+#include "runtime/parallel/activation_observer.h"
 #include "runtime/parallel/float_buffer.h"
 
 namespace sluice::runtime {
@@ -37,6 +38,12 @@ class Workers {
       : threads_(threads),
         limit_(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads)),
         arena_(threads) {}
+
+  // Shows what is computed from now on to `observer`, or to nobody: nullptr.
+  void Observe(ActivationObserver* observer) { observer_ = observer; }
+  void Show(const Matrix& weights, const FloatRows& inputs) const {
+    if (observer_ != nullptr) observer_->OnProduct(weights, inputs);
+  }
 
   // Gives what `body` returns. While it runs, other threads take part in the loops it calls For
   // for. What `body` throws, Run throws.
@@ -107,6 +114,7 @@ class Workers {
   alignas(kCacheLine) std::atomic<std::size_t> next_{0};    // iteration
   alignas(kCacheLine) std::atomic<int> inside_{0};          // helpers that may use loop_
   std::atomic<bool> ending_{false};
+  ActivationObserver* observer_ = nullptr;
 };
 
 }  // namespace sluice::runtime

@@ -83,6 +83,17 @@ TEST(VectorOps, ScaleAndAddScaled) {
   });
 }
 
+TEST(VectorOps, AddSquaresAddsToWhatIsThere) {
+  ForEachLength([](const std::vector<float>& row, RandomFloats& random) {
+    const std::vector<float> before = random.Take(row.size());
+    std::vector<float> sums = before;
+    AddSquares(row, sums.data());
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      ASSERT_NEAR(sums[i], before[i] + row[i] * row[i], 1e-6F);
+    }
+  });
+}
+
 TEST(VectorOps, LargestIsFoundAnywhere) {
   ForEachSimdTarget([] {
     EXPECT_EQ(Largest({}), -kInfinity);
