@@ -37,7 +37,6 @@ void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes);
 // kUsage when `output` is "-" and that is a terminal.
 Status CheckNotTerminal(const std::string& output);
 
-
 // Runs `work` with the flags' options and prints progress, then the summary with the name `output`,
 // or the error.
 void RunWithProgress(const ConversionFlags& flags, const std::string& output, Context& context,

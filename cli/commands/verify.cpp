@@ -9,6 +9,7 @@
 #include "cli/conversion_flags.h"
 #include "cli/metadata_text.h"
 #include "cli/verify_logits.h"
+#include "core/utf8.h"
 #include "pipeline/verify.h"
 
 namespace sluice::cli {
