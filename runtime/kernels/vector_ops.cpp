@@ -51,15 +51,6 @@ void SiluTimes(std::span<float> gate, const float* up) {
   }
 }
 
-void ScaleRow(std::span<float> row, float scale) {
-  const std::size_t whole = row.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    const Floats x = hn::LoadU(F32(), row.data() + i);
-    hn::StoreU(hn::Mul(x, hn::Set(F32(), scale)), F32(), row.data() + i);
-  }
-  for (std::size_t i = whole; i < row.size(); ++i) row[i] *= scale;
-}
-
 void AddScaled(std::span<const float> row, float scale, float* out) {
   const std::size_t whole = row.size() / kLanes * kLanes;
   for (std::size_t i = 0; i < whole; i += kLanes) {
@@ -131,7 +122,6 @@ namespace sluice::runtime {
 
 HWY_EXPORT(RmsNorm);
 HWY_EXPORT(SiluTimes);
-HWY_EXPORT(ScaleRow);
 HWY_EXPORT(AddScaled);
 HWY_EXPORT(AddSquares);
 HWY_EXPORT(Largest);
@@ -144,7 +134,6 @@ void RmsNorm(std::span<const float> row, std::span<const float> weight, float ep
 void SiluTimes(std::span<float> gate, const float* up) {
   HWY_DYNAMIC_DISPATCH(SiluTimes)(gate, up);
 }
-void ScaleRow(std::span<float> row, float scale) { HWY_DYNAMIC_DISPATCH(ScaleRow)(row, scale); }
 void AddScaled(std::span<const float> row, float scale, float* out) {
   HWY_DYNAMIC_DISPATCH(AddScaled)(row, scale, out);
 }
