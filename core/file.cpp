@@ -58,8 +58,11 @@ Result<File> File::Open(const std::string& path, int flags) {
   File file;
   file.descriptor_ = ::open(path.c_str(), flags | O_CLOEXEC, kNewFileMode);
   if (file.descriptor_ < 0) {
-    Error error = ErrnoError("cannot open", path, errno);
-    if (errno == ENOENT) error.code = ErrorCode::kMissing;
+    const int cause = errno;
+    // A signal while a pipe waits for its reader.
+    if (cause == EINTR) return MakeError(ErrorCode::kCancelled, "cancelled");
+    Error error = ErrnoError("cannot open", path, cause);
+    if (cause == ENOENT) error.code = ErrorCode::kMissing;
     return error;
   }
   file.owned_ = true;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <unordered_map>
 
 #include "core/mapped_file.h"
@@ -66,6 +67,12 @@ std::string ShapeText(const gguf::TensorRecord& tensor) {
   return fmt::format("[{}]", fmt::join(tensor.shape, ", "));
 }
 
+double Distance(double a, double b) {
+  if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
+  const double distance = std::abs(a - b);
+  return std::isnan(distance) ? std::numeric_limits<double>::infinity() : distance;
+}
+
 // Compares the values of two float tensors of one shape, tile by tile.
 class ValueComparer {
  public:
@@ -73,7 +80,8 @@ class ValueComparer {
                 const gguf::TensorRecord& tensor_b)
       : a_(a), b_(b), tensor_a_(tensor_a), tensor_b_(tensor_b) {}
 
-  // The largest absolute difference; nullopt when a type cannot be decoded.
+  // The largest absolute difference, infinite where only one value is NaN; nullopt when a type
+  // cannot be decoded.
   Result<std::optional<double>> Largest() {
     const auto decoder_a = Decoder(tensor_a_);
     const auto decoder_b = Decoder(tensor_b_);
@@ -87,9 +95,7 @@ class ValueComparer {
       SLUICE_TRY(Load(a_, tensor_a_, *decoder_a, done, std::span(values_a).first(count)));
       SLUICE_TRY(Load(b_, tensor_b_, *decoder_b, done, std::span(values_b).first(count)));
       for (std::uint64_t i = 0; i < count; ++i) {
-        const double difference =
-            std::abs(static_cast<double>(values_a[i]) - static_cast<double>(values_b[i]));
-        if (std::isfinite(difference)) largest = std::max(largest, difference);
+        largest = std::max(largest, Distance(values_a[i], values_b[i]));
       }
     }
     return std::optional<double>(largest);

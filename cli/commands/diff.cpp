@@ -1,6 +1,7 @@
 // sluice diff A.gguf B.gguf
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -47,7 +48,11 @@ void PrintJson(const std::vector<Difference>& differences) {
                                  {"what", difference.what},
                                  {"a", difference.a},
                                  {"b", difference.b}};
-    if (difference.largest) entry["largest_difference"] = *difference.largest;
+    if (difference.largest && std::isfinite(*difference.largest)) {
+      entry["largest_difference"] = *difference.largest;
+    } else if (difference.largest) {
+      entry["largest_difference"] = "inf";  // JSON has no such number
+    }
     list.push_back(std::move(entry));
   }
   fmt::print("{}\n", DumpJson({{"format", 1}, {"differences", std::move(list)}}));

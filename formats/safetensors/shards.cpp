@@ -37,7 +37,8 @@ Result<ShardNames> ListFolder(const std::string& folder) {
   for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry);
        entry.increment(error)) {
     const fs::path name = entry->path().filename();
-    if (name.extension() == kExtension) names.insert(name.string());
+    const bool hidden = name.string().starts_with('.');  // such as macOS's ._model.safetensors
+    if (name.extension() == kExtension && !hidden) names.insert(name.string());
     if (name.extension() == ".bin" || name.extension() == ".pth") has_torch_files = true;
   }
   if (error) return ErrnoError("cannot list folder", folder, error.value());

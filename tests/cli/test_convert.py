@@ -171,14 +171,17 @@ class Terminal:
 CLEAR = "\r\x1b[K"
 
 
-@pytest.mark.parametrize("columns", [100, 40])
+@pytest.mark.parametrize("columns", [120, 80, 40])
 def test_progress_on_a_terminal_rewrites_one_line(tmp_path, columns):
     out = tmp_path / "out.gguf"
     terminal = Terminal(columns, "convert", LLAMA, out)
     assert terminal.finish() == 0
     progress, summary = terminal.text.rsplit(CLEAR, 1)
     lines = progress.split("\r")[1:]
-    assert all(line.startswith("[") and line.endswith("\x1b[K") for line in lines)
+    assert all(line.endswith("\x1b[K") for line in lines)
+    # Figures come first, then the tensor's name, then the bar.
+    assert lines[-1].startswith("[#") == (columns == 120)
+    assert ("ETA 0:00  " in lines[-1]) == (columns >= 80)
     # The last column stays free: some terminals break the line there.
     assert max(len(line.removesuffix("\x1b[K")) for line in lines) <= columns - 1
     assert "\n" not in progress and "100 %" in lines[-1]

@@ -136,11 +136,18 @@ def test_difference_in_one_bit_of_zero(tmp_path, base):
     assert diff(a, b)[0] == [entry("tensor", "one", "bytes", "F32", "F32", largest_difference=0)]
 
 
-def test_nan_and_infinity_are_no_difference_in_size(tmp_path):
-    values = numpy.float32([1, 2, 3, 4])
-    special = numpy.float32([1, numpy.nan, numpy.inf, 3.5])
-    a = write(tmp_path / "a.gguf", tensors={"x": values})
-    b = write(tmp_path / "b.gguf", tensors={"x": special})
+@pytest.mark.parametrize("special", [numpy.nan, numpy.inf, -numpy.inf])
+def test_nan_and_infinity_differ_infinitely_from_numbers(tmp_path, special):
+    a = write(tmp_path / "a.gguf", tensors={"x": numpy.float32([1, 2, 3, 4])})
+    b = write(tmp_path / "b.gguf", tensors={"x": numpy.float32([1, special, 3, 3.5])})
+    differences, lines = diff(a, b)
+    assert differences == [entry("tensor", "x", "bytes", "F32", "F32", largest_difference="inf")]
+    assert lines == ["tensor x: bytes, A F32, B F32, largest difference inf"]
+
+
+def test_nan_and_infinity_do_not_differ_from_their_like(tmp_path):
+    a = write(tmp_path / "a.gguf", tensors={"x": numpy.float32([1, numpy.nan, numpy.inf, 4])})
+    b = write(tmp_path / "b.gguf", tensors={"x": numpy.float32([1, numpy.nan, numpy.inf, 3.5])})
     assert diff(a, b)[0] == [entry("tensor", "x", "bytes", "F32", "F32", largest_difference=0.5)]
 
 

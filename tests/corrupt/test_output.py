@@ -80,6 +80,15 @@ def test_output_is_the_input_by_way_of_a_relative_path(tmp_path):
     assert contents(checkpoint) == before
 
 
+@pytest.mark.parametrize("flag", ["--chat-template", "--imatrix", "--tensor-types"])
+def test_output_is_a_file_that_a_flag_names(tmp_path, flag):
+    checkpoint = copy_checkpoint("llama-tiny", tmp_path)
+    path = tmp_path / "given.txt"
+    path.write_text("precious")
+    refuse_output(checkpoint, path, 2, path, "one of the sources", arguments=("--force", flag, path))
+    assert path.read_text() == "precious"
+
+
 def test_projector_output_is_the_input(tmp_path):
     checkpoint = copy_checkpoint("llama4-tiny", tmp_path)
     before = contents(checkpoint)
