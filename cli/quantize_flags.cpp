@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "cli/command.h"
+#include "pipeline/check_output.h"
 #include "pipeline/measure/target.h"
 #include "pipeline/quantize/apply.h"
 #include "stages/sink.h"
@@ -114,6 +115,7 @@ Status QuantizeToTargetOf(const QuantizeFlags& flags, const ConvertOptions& run,
   }
   if (flags.pure) return MakeError(ErrorCode::kUsage, "a mix of types to a target is not --pure");
   SLUICE_ASSIGN(const std::shared_ptr<const QuantizeRequest> request, ToQuantizeRequest(flags));
+  if (!flags.save_types.empty()) SLUICE_TRY(CheckOutput(flags.save_types, plan));
   const SizeTarget target{flags.target_bytes, flags.target_bits, !flags.type.empty()};
   SLUICE_ASSIGN(const std::string types, QuantizeToTarget(*request, target, run, plan));
   if (flags.save_types.empty()) {

@@ -9,9 +9,11 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "core/machine.h"
+#include "pipeline/check_output.h"
 #include "pipeline/join.h"
 #include "stages/sink.h"
 
@@ -33,26 +35,6 @@ struct Model {
 bool IsRegularOutput(const std::string& path) {
   struct stat info {};
   return path != kStandardOutput && (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode));
-}
-
-Status CheckOutput(const std::string& path, const Plan& plan) {
-  if (path.empty()) return MakeError(ErrorCode::kUsage, "output has no name");
-  std::error_code error;
-  if (fs::is_directory(path, error)) {
-    return MakeError(ErrorCode::kUsage, "output is a folder")
-        .In(path)
-        .Expected("the name of the GGUF file");
-  }
-  // Weights, wherever they lie, and the other files of the checkpoint folder.
-  bool is_source = std::any_of(plan.shards.begin(), plan.shards.end(), [&](const ShardFile& shard) {
-    return fs::equivalent(path, shard.path, error);
-  });
-  if (fs::exists(path, error) && fs::path(path).extension() != ".gguf") {
-    const fs::path parent = fs::absolute(path, error).parent_path();
-    is_source = is_source || fs::equivalent(parent, plan.folder, error);
-  }
-  if (is_source) return MakeError(ErrorCode::kUsage, "output is one of the sources").In(path);
-  return Ok();
 }
 
 Status CheckOutputs(std::span<const Model> models, const ConvertOptions& options) {
@@ -139,6 +121,7 @@ class Outputs {
 
   void Report(const GraphReport& graph, ConvertReport& report) const {
     std::uint64_t corrected = 0;
+    bool exact = false;
     for (std::size_t i = 0; i < graph_outputs_.size(); ++i) {
       const FilePlan& file = *graph_outputs_[i].plan;
       WrittenModel& model = report.models[graph_outputs_[i].model];
@@ -147,11 +130,15 @@ class Outputs {
       report.bytes_written += file.file_bytes();
       report.tensors += file.tensors.size();
       WarnOfCounts(file, graph.counts[i], corrected, report.warnings);
+      exact = exact || std::ranges::any_of(file.tensors, [](const PlannedTensor& tensor) {
+                return tensor.expr.quantizing && tensor.expr.quantizing->exact;
+              });
     }
     if (corrected == 0) return;
-    report.warnings.push_back(fmt::format(
-        "{} blocks are right where llama-quantize writes wrong ones (--bit-exact writes those)",
-        corrected));
+    const std::string_view what =
+        exact ? "wrong, as llama-quantize writes them (without --bit-exact they are right)"
+              : "right where llama-quantize writes wrong ones (--bit-exact writes those)";
+    report.warnings.push_back(fmt::format("{} blocks are {}", corrected, what));
   }
 
   [[nodiscard]] std::span<const GraphOutput> graph_outputs() const { return graph_outputs_; }
@@ -200,6 +187,26 @@ Result<ConvertReport> Run(std::vector<Model> models,
 }
 
 }  // namespace
+
+Status CheckOutput(const std::string& path, const Plan& plan) {
+  if (path.empty()) return MakeError(ErrorCode::kUsage, "output has no name");
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    return MakeError(ErrorCode::kUsage, "output is a folder")
+        .In(path)
+        .Expected("the name of the GGUF file");
+  }
+  // Weights, wherever they lie, and the other files of the checkpoint folder.
+  bool is_source = std::any_of(plan.shards.begin(), plan.shards.end(), [&](const ShardFile& shard) {
+    return fs::equivalent(path, shard.path, error);
+  });
+  if (fs::exists(path, error) && fs::path(path).extension() != ".gguf") {
+    const fs::path parent = fs::absolute(path, error).parent_path();
+    is_source = is_source || fs::equivalent(parent, plan.folder, error);
+  }
+  if (is_source) return MakeError(ErrorCode::kUsage, "output is one of the sources").In(path);
+  return Ok();
+}
 
 GraphOptions GraphOptionsOf(const ConvertOptions& options) {
   const int threads = options.threads > 0 ? options.threads : AllowedCores();

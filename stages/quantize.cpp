@@ -52,7 +52,9 @@ Status CheckScales(const TensorExpr& expr, std::uint64_t first_row,
   if (!found) return Ok();
   const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
   const std::uint64_t element = *found * info.block_elements;
-  return MakeError(ErrorCode::kMismatch, "the scale of a quantized block is no finite number")
+  return MakeError(ErrorCode::kMismatch, info.block_elements == 1
+                                             ? "a value is too large for its type"
+                                             : "the scale of a quantized block is no finite number")
       .Expected(fmt::format("values that {} can hold", info.name))
       .Actual(fmt::format("others in row {}, columns {} to {}",
                           first_row + element / expr.row_elements, element % expr.row_elements,

@@ -2,12 +2,11 @@
 // sluice convert CHECKPOINT --to OUT.gguf:TYPE --to OUT2.gguf:TYPE ...
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
-#include <system_error>
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "cli/given_files.h"
 #include "pipeline/layout.h"
 #include "pipeline/quantize/file_type.h"
 
@@ -95,23 +94,11 @@ Status CheckFlags(const ConvertFlags& flags) {
 // ---- Running
 // ---------------------------------------------------------------------------------------
 
-// A file that a flag names must not be replaced by an output.
-Status CheckNotFlagFile(const ConvertFlags& flags, const std::string& output) {
-  const QuantizeFlags& quantize = flags.plan.quantize;
-  for (const std::string& input :
-       {flags.plan.chat_template, quantize.imatrix, quantize.tensor_types_file}) {
-    std::error_code error;
-    if (input.empty() || !std::filesystem::equivalent(input, output, error)) continue;
-    return MakeError(ErrorCode::kUsage, "output is one of the sources").In(output);
-  }
-  return Ok();
-}
-
 Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
                              const ConvertOptions& options) {
   for (const std::string& output : {flags.output, flags.projector}) {
     SLUICE_TRY(CheckNotTerminal(output));
-    SLUICE_TRY(CheckNotFlagFile(flags, output));
+    SLUICE_TRY(CheckNotGiven(output, flags.plan.quantize, flags.plan.chat_template));
   }
   SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(flags.plan, !flags.projector.empty()));
   plan_options.max_shard_bytes = flags.max_shard_bytes;
@@ -138,7 +125,7 @@ Result<ConvertReport> RunSeveral(const ConvertFlags& flags, const ConvertOptions
   for (const std::string& text : flags.to) {
     SLUICE_ASSIGN(Target target, ParseTarget(text));
     SLUICE_TRY(CheckNotTerminal(target.path));
-    SLUICE_TRY(CheckNotFlagFile(flags, target.path));
+    SLUICE_TRY(CheckNotGiven(target.path, flags.plan.quantize, flags.plan.chat_template));
     targets.push_back(std::move(target));
   }
   std::vector<ModelOutput> models;

@@ -9,9 +9,11 @@
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "cli/given_files.h"
 #include "cli/measure_text.h"
 #include "cli/metadata_text.h"
 #include "formats/gguf/split.h"
+#include "pipeline/check_output.h"
 #include "pipeline/gguf_plan.h"
 #include "pipeline/measure/model.h"
 #include "stages/sink.h"
@@ -56,6 +58,12 @@ Result<ErrorReport> Measure(const MeasureFlags& flags, const ConvertOptions& run
   request.importance_path = flags.imatrix;
   request.zero_non_finite = flags.non_finite == "zero";
   SLUICE_ASSIGN(const Plan plan, PlanSource(flags));
+  if (!flags.page.empty()) {
+    SLUICE_TRY(CheckOutput(flags.page, plan));
+    QuantizeFlags inputs;
+    inputs.imatrix = flags.imatrix;
+    SLUICE_TRY(CheckNotGiven(flags.page, inputs));
+  }
   SLUICE_ASSIGN(ErrorReport report, MeasureModel(plan, request, run));
   report.warnings.insert(report.warnings.begin(), plan.warnings.begin(), plan.warnings.end());
   return report;

@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "cli/given_files.h"
 #include "pipeline/gguf_plan.h"
 #include "pipeline/layout.h"
 
@@ -20,6 +21,7 @@ struct QuantizeCommandFlags {
 Result<ConvertReport> Run(const QuantizeCommandFlags& flags, const Context& context,
                           const ConvertOptions& options) {
   SLUICE_TRY(CheckNotTerminal(flags.output));
+  SLUICE_TRY(CheckNotGiven(flags.output, flags.quantize));
   const bool has_target = flags.quantize.has_target();
   if (flags.quantize.type.empty() && !has_target) {
     return MakeError(ErrorCode::kUsage, "no type to quantize to")

@@ -1,6 +1,7 @@
 #include "formats/quant/scales.h"
 
 #include <array>
+#include <cstring>
 
 namespace sluice::quant {
 namespace {
@@ -53,10 +54,28 @@ std::optional<std::uint64_t> FindBlock(std::span<const std::byte> blocks, std::s
   return std::nullopt;
 }
 
+// The first number of 16 bits whose exponent has all bits set.
+std::optional<std::uint64_t> FindInfinite(std::uint32_t exponent,
+                                          std::span<const std::byte> numbers) {
+  std::uint32_t found = 0;  // over all, so that the compiler makes vectors of it
+  for (std::size_t at = 0; at < numbers.size(); at += 2) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, numbers.data() + at, sizeof bits);
+    found |= (bits & exponent) == exponent ? 1U : 0U;
+  }
+  if (found == 0) return std::nullopt;
+  return FindBlock(numbers, 2, [&](const std::byte* number) {
+    return (LoadU16(number) & exponent) != exponent;
+  });
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> FindUnusableBlock(TensorType type, std::span<const std::byte> blocks) {
   const std::size_t bytes = gguf::InfoOf(type).block_bytes;
+  if (type == TensorType::kF16 || type == TensorType::kBF16) {
+    return FindInfinite(type == TensorType::kF16 ? 0x7C00 : 0x7F80, blocks);
+  }
   if (type == TensorType::kIQ1_M) {
     return FindBlock(blocks, bytes,
                      [](const std::byte* block) { return IsFiniteF16(ScaleOfIQ1_M(block)); });

@@ -12,8 +12,8 @@ namespace sluice::quant {
 
 // The number of the first block with a scale (or minimum) that is infinite or NaN, which a scale in
 // F16 becomes when the block's values are too large for the type; in MXFP4 an exponent of 255, that
-// of values near 2^-126. nullopt when there is none, and for types that have no such scales.
-// REQUIRES: whole blocks.
+// of values near 2^-126; in F16 and BF16 the number itself. nullopt when there is none, and for
+// types that have no such scales. REQUIRES: whole blocks.
 [[nodiscard]] std::optional<std::uint64_t> FindUnusableBlock(gguf::TensorType type,
                                                              std::span<const std::byte> blocks);
 

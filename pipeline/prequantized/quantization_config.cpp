@@ -82,6 +82,9 @@ Status CheckBits(std::uint64_t bits, std::initializer_list<std::uint64_t> known)
                  fmt::format("{} bits", bits));
 }
 
+// std::regex recurses with the nesting of a pattern: longer ones can exhaust the stack.
+constexpr std::size_t kMaxPatternBytes = 4096;
+
 Status AddKept(json::Element object, std::string_view key, std::vector<KeptModule>& kept) {
   const auto value = json::Find(object, key);
   if (!value) return Ok();
@@ -92,6 +95,9 @@ Status AddKept(json::Element object, std::string_view key, std::vector<KeptModul
     if (!name) return WrongField(key, "a list of module names", *value);
     KeptModule& module = kept.emplace_back(KeptModule{std::string(*name), std::nullopt});
     if (!name->starts_with(kRegexMark)) continue;
+    if (name->size() > kMaxPatternBytes) {
+      return WrongField(key, "regular expressions of at most 4096 bytes", item);
+    }
     try {
       module.expression.emplace(module.text.substr(kRegexMark.size()), std::regex::ECMAScript);
     } catch (const std::regex_error&) {

@@ -238,7 +238,8 @@ def test_bad_input_of_split_and_merge(tiny, tmp_path):
 
 @pytest.mark.parametrize("file_type, value, refused", [
     ("Q8_0", 1e10, True), ("Q4_K_M", 1e10, True), ("Q6_K", -1e10, True), ("MXFP4_MOE", 1e10, True),
-    ("IQ4_XS", 1e10, True), ("NVFP4", 1e10, False), ("BF16", 1e10, False), ("Q8_0", 6e4, False)])
+    ("IQ4_XS", 1e10, True), ("NVFP4", 1e10, False), ("BF16", 1e10, False), ("Q8_0", 6e4, False),
+    ("F16", 1e10, True), ("F16", 6e4, False)])
 def test_scale_that_overflows(file_type, value, refused, tmp_path):
     checkpoint = copy_checkpoint("llama-q256", tmp_path)
     name = "model.layers.0.mlp.gate_proj.weight"
@@ -250,8 +251,30 @@ def test_scale_that_overflows(file_type, value, refused, tmp_path):
     out = tmp_path / "out.gguf"
     result = run("convert", checkpoint, out, "--type", file_type)
     if refused:
-        assert_fails(result, 3, "blk.0.ffn_gate.weight", "scale", "row 3, columns ", "--tensor-type")
+        assert_fails(result, 3, "blk.0.ffn_gate.weight", "row 3, columns ", "--tensor-type")
     assert out.exists() != refused and result.returncode == (3 if refused else 0), result.stderr
+
+
+def test_blocks_that_the_reference_writes_wrong_are_counted(tmp_path):
+    checkpoint = copy_checkpoint("llama-q256", tmp_path)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    tensors = load_tensors(checkpoint)
+    values = source_floats(tensors, name).copy()
+    values[:, 32:64] = 0
+    tensors[name] = ("BF16", list(values.shape), encode("BF16", values))
+    replace_tensors(checkpoint, tensors)
+    right = succeed("convert", checkpoint, tmp_path / "a.gguf", "--type", "IQ3_S")
+    assert "blocks are right where llama-quantize writes wrong ones" in right.stderr
+    wrong = succeed("convert", checkpoint, tmp_path / "b.gguf", "--type", "IQ3_S", "--bit-exact")
+    assert "blocks are wrong, as llama-quantize writes them" in wrong.stderr
+    assert sha256(tmp_path / "a.gguf") != sha256(tmp_path / "b.gguf")
+
+
+def test_pattern_that_is_too_long(tmp_path):
+    pattern = "(" * 20000 + "a" + ")" * 20000
+    (tmp_path / "types").write_text(f"{pattern}=q8_0\n")
+    assert_fails(run("convert", LLAMA, tmp_path / "out.gguf", "--type", "Q8_0", "--tensor-types", tmp_path / "types"),
+                 2, "too long", "40001 bytes")
 
 
 # ---- edit ---------------------------------------------------------------------------------------

@@ -166,6 +166,8 @@ def test_scales_that_no_block_holds(tmp_path, scheme, scale):
     ("fp8", "weight_block_size", [128], 3, ["weight_block_size", "two positive integers", "got [128]"]),
     ("fp8", "weight_block_size", [0, 128], 3, ["weight_block_size", "got [0,128]"]),
     ("fp8", "modules_to_not_convert", "lm_head", 3, ["modules_to_not_convert", "a list of module names"]),
+    ("fp8", "modules_to_not_convert", ["re:" + "(" * 20000 + "a" + ")" * 20000], 3,
+     ["modules_to_not_convert", "at most 4096 bytes"]),
     ("int4", "format", "marlin-24", 4, ["compressed-tensors weights in this format", "got marlin-24"]),
     ("int4", "config_groups", {}, 3, ["config_groups", "a group with weights"]),
     ("gptq", "bits", 3, 4, ["weights of this many bits", "2 or 4 or 8", "got 3 bits"]),
