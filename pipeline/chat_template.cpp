@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -100,26 +101,41 @@ std::string KeyName(std::string name) {
   return name;
 }
 
+// Keys hold letters and digits alone, so two names may become one key: the later template stays.
+void AddNamedTemplates(const std::vector<NamedTemplate>& templates, gguf::Metadata& metadata,
+                       std::vector<std::string>& warnings) {
+  std::vector<std::string> names;
+  std::map<std::string, std::string> originals;  // by the name in the key
+  for (const NamedTemplate& named : templates) {
+    if (named.name == kDefaultName || named.name.empty()) continue;
+    const std::string name = KeyName(named.name);
+    const auto [held, is_new] = originals.emplace(name, named.name);
+    if (is_new) {
+      names.push_back(name);
+    } else {
+      warnings.push_back(
+          fmt::format("the chat templates '{}' and '{}' get the same name '{}': only that of '{}' "
+                      "is written",
+                      held->second, named.name, name, named.name));
+      held->second = named.name;
+    }
+    metadata.Set(fmt::format("{}.{}", kTemplateKey, name), named.text);
+  }
+  if (!names.empty()) metadata.Set("tokenizer.chat_templates", gguf::Array::OfStrings(names));
+}
+
 }  // namespace
 
 Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
                         arch::Dialect dialect, const std::string& override_file,
-                        gguf::Metadata& metadata) {
+                        gguf::Metadata& metadata, std::vector<std::string>& warnings) {
   if (!override_file.empty()) {
     SLUICE_ASSIGN(std::string text, ReadTemplateFile(override_file));
     metadata.Set(kTemplateKey, std::move(text));
     return Ok();
   }
   SLUICE_ASSIGN(const std::vector<NamedTemplate> templates, FindTemplates(folder, files));
-  std::vector<std::string> names;
-  if (dialect == arch::Dialect::kLlamaCpp) {
-    for (const NamedTemplate& named : templates) {
-      if (named.name == kDefaultName || named.name.empty()) continue;
-      names.push_back(KeyName(named.name));
-      metadata.Set(fmt::format("{}.{}", kTemplateKey, names.back()), named.text);
-    }
-  }
-  if (!names.empty()) metadata.Set("tokenizer.chat_templates", gguf::Array::OfStrings(names));
+  if (dialect == arch::Dialect::kLlamaCpp) AddNamedTemplates(templates, metadata, warnings);
   for (const NamedTemplate& named : templates) {
     if (named.name == kDefaultName && !named.text.empty()) metadata.Set(kTemplateKey, named.text);
   }

@@ -3,22 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <set>
+#include <array>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
-#include "core/path.h"
-#include "formats/lfs_pointer.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 
 namespace sluice {
 namespace {
 
-namespace fs = std::filesystem;
 using tokenizer::TokenType;
 
-constexpr std::uint64_t kMaxJsonBytes = std::uint64_t{256} << 20;
 constexpr std::string_view kLowLine = "\u2581";  // SentencePiece's mark for a space
 
 // Scores of entries that are no pieces of the model, as the two converters write them.
@@ -26,11 +22,14 @@ constexpr float kAddedScore = -1000.0F;
 constexpr float kLlamaCppPaddingScore = -10000.0F;
 constexpr float kOllamaPaddingScore = -1.0F;
 
-bool IsLlamaCpp(arch::Dialect dialect) { return dialect == arch::Dialect::kLlamaCpp; }
+// Definitions of tokenizer.json's normalizer.
+constexpr std::string_view kNoNormalizers = R"({"type":"Sequence","normalizers":[]})";
+constexpr std::array<std::string_view, 2> kSpaceNormalizers{
+    R"({"type":"Replace","pattern":{"String":" "},"content":"▁"})",
+    R"({"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]})",
+};
 
-Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
-  return json::Document::LoadIfPresent(path.string(), kMaxJsonBytes);
-}
+bool IsLlamaCpp(arch::Dialect dialect) { return dialect == arch::Dialect::kLlamaCpp; }
 
 // Texts that llama.cpp's converter takes for control tokens although they are not marked so.
 bool LooksSpecial(std::string_view text) {
@@ -99,6 +98,53 @@ Status CheckGaps(const tokenizer::BpeVocabulary& bpe, arch::Dialect dialect) {
       .Expected(fmt::format("a token with id {}", bpe.gaps.front()))
       .Actual("none")
       .Advice("--dialect llama.cpp fills such gaps");
+}
+
+// Loaders need the parts of a merge and what it gives to be tokens.
+Status CheckMerges(const tokenizer::BpeVocabulary& bpe) {
+  std::unordered_set<std::string> tokens;  // as merges write them: without spaces
+  tokens.reserve(bpe.tokens.size());
+  for (std::size_t id = 0; id < bpe.tokens.size(); ++id) {
+    tokens.insert(tokenizer::EncodeSpaces(bpe.tokens.StringAt(id)));
+  }
+  for (std::size_t rank = 0; rank < bpe.merges.size(); ++rank) {
+    const std::string_view merge = bpe.merges.StringAt(rank);
+    const std::string left(merge.substr(0, merge.find(' ')));
+    const std::string right(merge.substr(left.size() + 1));
+    for (const std::string& text : {left, right, left + right}) {
+      if (tokens.contains(text)) continue;
+      return MakeError(ErrorCode::kCorrupt, fmt::format("merge {} is not of tokens", rank))
+          .Expected(fmt::format("'{}' in the vocabulary", text))
+          .Actual(merge);
+    }
+  }
+  return Ok();
+}
+
+// Normalizers that need no warning: those that change no text, that of the published Qwen2 files,
+// which readers of "qwen2" are made for, and those of SentencePiece, whose readers mark spaces
+// themselves.
+bool IsUsualNormalizer(const tokenizer::BpeVocabulary& bpe) {
+  const std::string& normalizer = bpe.normalizer;
+  if (normalizer.empty() || normalizer == kNoNormalizers) return true;
+  if (bpe.byte_fallback) return std::ranges::count(kSpaceNormalizers, normalizer) > 0;
+  return normalizer == R"({"type":"NFC"})" &&
+         tokenizer::RecognisePreTokenizer(bpe.pre_tokenizer) == "qwen2";
+}
+
+// What the file cannot say as the tokenizer does.
+void WarnOfLosses(const tokenizer::BpeVocabulary& bpe, arch::Dialect dialect,
+                  std::vector<std::string>& warnings) {
+  if (!bpe.gaps.empty() && IsLlamaCpp(dialect)) {
+    warnings.push_back(fmt::format(
+        "the tokenizer has no tokens for {} ids, the first of them {}: unused tokens [PADn] are "
+        "written for them",
+        bpe.gaps.size(), bpe.gaps.front()));
+  }
+  if (!IsUsualNormalizer(bpe)) {
+    warnings.push_back(fmt::format(
+        "readers of GGUF files do not apply the normalizer of the tokenizer: {}", bpe.normalizer));
+  }
 }
 
 Result<std::string> PreTokenizerOf(const tokenizer::BpeVocabulary& bpe,
@@ -264,75 +310,7 @@ gguf::Array ArrayOf(const std::vector<T>& values) {
   return gguf::Array::Of(std::span<const T>(values));
 }
 
-// added_tokens.json, which stands beside vocab.json; whether a token is special is said by
-// tokenizer_config.json.
-std::vector<tokenizer::AddedToken> AddedBesideVocab(const TokenizerFiles& files) {
-  std::set<std::string_view> special;
-  if (files.config) {
-    const auto decoder = json::Find(files.config->root(), "added_tokens_decoder");
-    if (const auto entries = json::AsObject(decoder)) {
-      for (const auto [id, token] : *entries) {
-        const auto text = json::AsString(json::Find(token, "content"));
-        if (text && json::AsBool(json::Find(token, "special")).value_or(false)) {
-          special.insert(*text);
-        }
-      }
-    }
-  }
-  std::vector<tokenizer::AddedToken> added;
-  const auto list = files.added_tokens ? json::AsObject(files.added_tokens->root()) : std::nullopt;
-  if (!list) return added;
-  for (const auto [text, id] : *list) {
-    std::uint64_t number = 0;
-    if (id.get(number) != simdjson::SUCCESS || number > UINT32_MAX) continue;
-    added.push_back(
-        {static_cast<std::uint32_t>(number), std::string(text), special.contains(text)});
-  }
-  return added;
-}
-
 }  // namespace
-
-Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
-                                     std::vector<std::string>& warnings) {
-  const fs::path root(folder);
-  const auto path = [&](std::string_view name) { return (root / name).string(); };
-  const auto exists = [&](std::string_view name) { return IsPresent(path(name)); };
-  TokenizerFiles files;
-  SLUICE_ASSIGN(files.config, LoadOptional(root / "tokenizer_config.json"));
-  SLUICE_ASSIGN(files.added_tokens, LoadOptional(root / "added_tokens.json"));
-  SLUICE_ASSIGN(files.special_map, LoadOptional(root / "special_tokens_map.json"));
-  if (exists("tokenizer.json")) {
-    Result<tokenizer::BpeVocabulary> bpe = tokenizer::ReadTokenizerJson(path("tokenizer.json"));
-    // Beside a SentencePiece model it may be of a type that is no BPE; the model then says it all.
-    if (bpe) {
-      files.bpe = *std::move(bpe);
-    } else if (!exists("tokenizer.model") || bpe.error().code != ErrorCode::kUnsupported) {
-      return std::move(bpe).error();
-    }
-  }
-  if (exists("tokenizer.model")) {
-    Result<std::vector<tokenizer::Piece>> pieces =
-        tokenizer::ReadSentencePiece(path("tokenizer.model"));
-    if (pieces) {
-      files.pieces = *std::move(pieces);
-    } else if (files.bpe && !IsLfsPointerError(pieces.error())) {
-      warnings.emplace_back("tokenizer.model is not SentencePiece: using tokenizer.json");
-    } else {
-      return std::move(pieces).error();
-    }
-    return files;
-  }
-  if (files.bpe) return files;
-  if (exists("vocab.json") && exists("merges.txt")) {
-    SLUICE_ASSIGN(files.bpe, tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt"),
-                                                           AddedBesideVocab(files)));
-    return files;
-  }
-  return MakeError(ErrorCode::kMissing, "no tokenizer")
-      .In(folder)
-      .Expected("tokenizer.json, tokenizer.model, or vocab.json with merges.txt");
-}
 
 Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect dialect,
                                    const arch::TokenizerFacts& facts, const std::string& pre,
@@ -352,6 +330,7 @@ Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect di
       return MakeError(ErrorCode::kCorrupt, "the BPE tokenizer has no merges");
     }
   }
+  if (files.pieces.empty()) SLUICE_TRY(CheckMerges(*files.bpe));
   if (!pre.empty()) table.pre = pre;
   if (table.tokens.size() > vocab_size && IsLlamaCpp(dialect)) {
     return TooManyTokens(vocab_size, std::to_string(table.tokens.size()));
@@ -367,11 +346,7 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
                     std::uint64_t vocab_size, gguf::Metadata& metadata,
                     std::vector<std::string>& warnings) {
   Result<TokenTable> table = BuildTokenTable(files, dialect, facts, options.pre, vocab_size);
-  if (!table) {
-    return std::move(table).error().In(
-        (fs::path(folder) / (files.pieces.empty() ? "tokenizer.json" : "tokenizer.model"))
-            .string());
-  }
+  if (!table) return std::move(table).error().In(files.tokens_path);
   if (facts.writes_space_prefix && files.config) {
     const auto prefix = json::AsBool(json::Find(files.config->root(), "add_prefix_space"));
     if (prefix) metadata.Set("tokenizer.ggml.add_space_prefix", *prefix);
@@ -383,7 +358,8 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
   metadata.Set("tokenizer.ggml.token_type", ArrayOf(table->types));
   if (table->merges.size() > 0) metadata.Set("tokenizer.ggml.merges", std::move(table->merges));
   AddSpecialTokens(files, config, dialect, facts, metadata, warnings);
-  return AddChatTemplates(folder, files, dialect, options.chat_template_file, metadata);
+  if (files.pieces.empty()) WarnOfLosses(*files.bpe, dialect, warnings);
+  return AddChatTemplates(folder, files, dialect, options.chat_template_file, metadata, warnings);
 }
 
 }  // namespace sluice

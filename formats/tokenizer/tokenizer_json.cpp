@@ -37,6 +37,7 @@ Result<std::vector<IdText>> ReadVocab(json::Element vocab) {
   const auto object = json::AsObject(vocab);
   if (!object) return Corrupt("the vocabulary is no object").Actual(json::TypeName(vocab));
   std::vector<IdText> tokens;
+  if (object->size() == 0) return Corrupt("the vocabulary is empty");
   tokens.reserve(object->size());
   for (const auto [text, value] : *object) {
     SLUICE_ASSIGN(const std::uint64_t id, ReadId(value, text));
@@ -47,8 +48,10 @@ Result<std::vector<IdText>> ReadVocab(json::Element vocab) {
 
 Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
   std::vector<AddedToken> added;
-  const auto list = json::AsArray(json::Find(root, "added_tokens"));
-  if (!list) return added;
+  const auto element = json::Find(root, "added_tokens");
+  if (!element) return added;
+  const auto list = json::AsArray(*element);
+  if (!list) return Corrupt("added_tokens is no list").Actual(json::TypeName(*element));
   for (const json::Element item : *list) {
     const auto text = json::AsString(json::Find(item, "content"));
     const auto id = json::Find(item, "id");
@@ -99,21 +102,7 @@ Status OrderById(std::vector<IdText> tokens, BpeVocabulary& vocabulary) {
     }
     ordered.Append(text);
   }
-  if (ordered.size() == 0) return Corrupt("the vocabulary is empty");
   return CheckTextsAreUnique(tokens);
-}
-
-// A pair's parts may hold spaces; the separator must stay the only one.
-std::string EncodeSpaces(std::string_view part) {
-  std::string encoded;
-  for (const char c : part) {
-    if (c == ' ') {
-      encoded += kSpaceInMerge;
-    } else {
-      encoded += c;
-    }
-  }
-  return encoded;
 }
 
 // Readers of the GGUF file cut a merge at its one space.
@@ -208,12 +197,26 @@ Result<BpeVocabulary> ReadRoot(json::Element root) {
   vocabulary.byte_fallback = json::AsBool(json::Find(*model, "byte_fallback")).value_or(false);
   vocabulary.ignore_merges = json::AsBool(json::Find(*model, "ignore_merges")).value_or(false);
   vocabulary.pre_tokenizer = CanonicalPreTokenizer(json::Find(root, "pre_tokenizer"));
-  vocabulary.has_normalizer = json::Find(root, "normalizer").has_value();
+  if (const auto normalizer = json::Find(root, "normalizer")) {
+    vocabulary.normalizer = simdjson::minify(*normalizer);
+  }
   vocabulary.post_steps = ReadPostProcessor(root);
   return vocabulary;
 }
 
 }  // namespace
+
+std::string EncodeSpaces(std::string_view part) {
+  std::string encoded;
+  for (const char c : part) {
+    if (c == ' ') {
+      encoded += kSpaceInMerge;
+    } else {
+      encoded += c;
+    }
+  }
+  return encoded;
+}
 
 const AddedToken* BpeVocabulary::FindAdded(std::string_view text) const {
   const auto found = std::find_if(added.begin(), added.end(),
@@ -238,7 +241,7 @@ Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
   vocabulary.added = std::move(added);
   Status ordered = OrderById(*std::move(tokens), vocabulary);
   if (!ordered) return std::move(ordered).error().In(vocab_path);
-  // This pair of files has no pre-tokenizer definition: the format is GPT-2's, and so is the split.
+  // The files do not say how text is cut. The format is GPT-2's; a caller may know better.
   vocabulary.pre_tokenizer = kGpt2Definition;
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(merges_path, kMaxFileBytes));
   if (IsLfsPointer(text)) return LfsPointerError(merges_path);

@@ -209,7 +209,7 @@ Result<TokenizerParts> ByteLevelFromMetadata(const gguf::Metadata& metadata,
 // ---- Checkpoints --------------------------------------------------------------------------------
 
 Result<TokenizerParts> ByteLevelFromJson(const tokenizer::BpeVocabulary& bpe) {
-  if (bpe.has_normalizer) {
+  if (!bpe.normalizer.empty()) {
     return MakeError(ErrorCode::kUnsupported, "the tokenizer normalises text before it is cut");
   }
   TokenizerParts parts;

@@ -43,10 +43,33 @@ def test_tokenizer_not_json(llama, tokenizer, tmp_path, content):
     ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a"]]}}', ["merge", 'got ["a"]']),
     ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": [{"id": 1}]}',
      ["added token", "content"]),
+    ('{"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [{"id": 0, "content": "a"}]}',
+     ["vocabulary is empty"]),
+    ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": {"b": 1}}',
+     ["added_tokens is no list", "an object"]),
+    ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": 7}',
+     ["added_tokens is no list", "an integer"]),
 ])
 def test_tokenizer_of_another_structure(llama, tokenizer, tmp_path, content, words):
     tokenizer.write_text(content)
     refuse(llama, tmp_path, 3, tokenizer, *words)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("content, shown", [("[]", "an array"), ('"text"', "a string"), ("null", "null")])
+def test_file_beside_the_tokenizer_is_no_object(llama, tmp_path, name, content, shown):
+    (llama / name).write_text(content)
+    refuse(llama, tmp_path, 3, llama / name, "no JSON object", shown)
+
+
+# The tokenizers library refuses such a file as well.
+@pytest.mark.parametrize("merge, missing", [(["e", "nowhere"], "nowhere"), (["nowhere", "e"], "nowhere"),
+                                            ("z q", "zq")])
+@pytest.mark.parametrize("dialect", ["llama.cpp", "ollama"])
+def test_merge_of_texts_that_are_no_tokens(llama, tokenizer, tmp_path, merge, missing, dialect):
+    edit_json(tokenizer, lambda content: content["model"]["merges"].append(merge))
+    refuse(llama, tmp_path, 3, tokenizer, "merge 247 is not of tokens", f"'{missing}' in the vocabulary",
+           arguments=("--dialect", dialect))
 
 
 @pytest.mark.parametrize("value, shown", [("7", '"7"'), (-1, "-1"), (1.5, "1.5"), (2**32, str(2**32)),

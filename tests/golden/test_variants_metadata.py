@@ -74,6 +74,17 @@ def test_named_templates(llama, dialect):
         assert [key for key in values if "chat_template" in key] == [TEMPLATE]
 
 
+def test_named_templates_of_one_name_in_the_file_are_told(llama, tmp_path):
+    templates = [{"name": name, "template": name} for name in ("default", "tool use", "rag", "tool-use")]
+    edit_json(llama / "tokenizer_config.json", lambda content: content.update(chat_template=templates))
+    message = convert(llama, tmp_path / "out.gguf", "--dialect", "llama.cpp").stderr
+    assert "the chat templates 'tool use' and 'tool-use' get the same name 'tool_use'" in message
+    assert message.count("get the same name") == 1
+    values = Gguf(tmp_path / "out.gguf").values
+    assert values["tokenizer.chat_templates"] == ["tool_use", "rag"]
+    assert values["tokenizer.chat_template.tool_use"] == "tool-use"
+
+
 def test_additional_jinja_files_are_named_templates_for_llama_cpp(llama):
     forget_template(llama)
     (llama / "chat_template.jinja").write_text("D")

@@ -168,6 +168,7 @@ def test_space_prefix_flag_is_written_for_llama_cpp(checkpoint):
 
 def bpe_with_byte_fallback():
     vocab = {text: id for id, (text, _, _) in enumerate(PIECES)}
+    vocab["h"], vocab["e"] = vocab.pop("[INST]"), vocab.pop("gone")
     vocab["\u2581the"] = len(PIECES)
     return {"added_tokens": [{"id": 1, "content": "<s>", "special": True},
                              {"id": 2, "content": "</s>", "special": True}],
