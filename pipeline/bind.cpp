@@ -413,20 +413,19 @@ std::vector<BoundTensor> TensorBinder::Bind(const FileSpec& file) {
     for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
       if (group.where != nullptr && !group.where(hparams_, block)) continue;
       GroupBinder binder(*this, file, group, block);
-      visit(binder, block);
+      visit(binder);
     }
   };
-  // Blocks of all-or-none groups that have at least one tensor, and so must have all.
-  std::set<std::uint64_t> begun;
+  // One tensor of one block of the all-or-none groups makes all tensors of all their blocks
+  // required.
+  bool begun = false;
   for (const TensorGroup& group : file.groups) {
     if (!group.all_or_none) continue;
-    for_each(group, [&](const GroupBinder& binder, std::uint64_t block) {
-      if (binder.HasAny()) begun.insert(block);
-    });
+    for_each(group, [&](const GroupBinder& binder) { begun = begun || binder.HasAny(); });
   }
   for (const TensorGroup& group : file.groups) {
-    for_each(group, [&](GroupBinder& binder, std::uint64_t block) {
-      if (group.all_or_none && !begun.contains(block)) return;
+    if (group.all_or_none && !begun) continue;
+    for_each(group, [&](GroupBinder& binder) {
       for (BoundTensor& tensor : binder.Bind()) bound.push_back(std::move(tensor));
     });
   }
