@@ -333,8 +333,10 @@ def test_fact_that_no_reader_of_lfm2moe_looks_for(field, value, tmp_path):
 
 def test_some_of_the_prediction_layers_are_missing(glm, tmp_path):
     set_field(glm, "num_nextn_predict_layers", 2)
-    refuse(glm, tmp_path, 3, "'model.layers.4.eh_proj.weight': a required tensor is missing",
-           "'model.layers.4.self_attn.o_proj.weight'", "'model.layers.4.mlp.shared_experts.up_proj.weight'")
+    assert_fails(run("convert", glm, tmp_path / "out.gguf"), 3,
+                 "'model.layers.4.eh_proj.weight': a required tensor is missing",
+                 "'model.layers.4.self_attn.o_proj.weight'", "'model.layers.4.mlp.shared_experts.up_proj.weight'")
+    assert_nothing_written(tmp_path)
 
 
 def test_all_prediction_layers_are_missing(glm, tmp_path):
