@@ -31,6 +31,7 @@ template <typename T>
 float FactorFor(T wavelength, const Llama3Scaling& scaling) {
   if (wavelength < static_cast<T>(scaling.original_context / scaling.high)) return 1.0F;
   if (wavelength > static_cast<T>(scaling.original_context / scaling.low)) return scaling.factor;
+  if (scaling.high == scaling.low) return scaling.factor;  // both boundaries at this wavelength
   const float smooth = (scaling.original_context / static_cast<float>(wavelength) - scaling.low) /
                        (scaling.high - scaling.low);
   return 1.0F / ((1.0F - smooth) / scaling.factor + smooth);

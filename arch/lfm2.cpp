@@ -82,6 +82,18 @@ std::optional<Finding> LayerTypesFit(const HParams& hparams) {
   }
   return std::nullopt;
 }
+std::optional<Finding> TopExpertsAreNormalised(const HParams& hparams) {
+  if (hparams.Flag(kNormTopk)) return std::nullopt;
+  return Finding{FindingKind::kWarning,
+                 "norm_topk_prob is false, but readers of lfm2moe always normalise the weights of "
+                 "the chosen experts: logits will differ from the original model"};
+}
+std::optional<Finding> ExpertsAreUnscaled(const HParams& hparams) {
+  if (hparams.Real(kRoutedScale) == 1.0) return std::nullopt;
+  return Finding{FindingKind::kWarning,
+                 "routed_scaling_factor is not 1, but readers of lfm2moe do not scale the experts' "
+                 "sum: logits will differ from the original model"};
+}
 std::optional<Finding> WidthIsSane(const HParams& hparams) {
   constexpr double kMostMultiplier = 1e6;
   const double multiplier = hparams.Real(kFfnMultiplier);
@@ -117,6 +129,8 @@ constexpr auto kMoeHParams =
                              Default(Count(kUsedExperts, {"num_experts_per_tok"}), 4),
                              Count(kExpertFfn, {"moe_intermediate_size"}),
                              Default(CountOrZero(kDenseBlocks, {"num_dense_layers"}), 2),
+                             Default(Flag(kNormTopk, {"norm_topk_prob"}), 1),
+                             Default(Real(kRoutedScale, {"routed_scaling_factor"}), 1.0),
                          });
 constexpr auto kSharedDerived =
     Join(kDecoderDerived, std::array{
@@ -124,8 +138,10 @@ constexpr auto kSharedDerived =
                               DerivedRule{kLayerTypes, LayerTypesFromIndices},
                           });
 constexpr auto kDerived = Join(kSharedDerived, std::array{DerivedRule{kFfn, AdjustedFfn}});
-constexpr std::array kMoeFindings{RopeIsWhole, LayerTypesFit};
-constexpr auto kFindings = Join(kMoeFindings, std::array{WidthIsSane});
+constexpr std::array kSharedFindings{RopeIsWhole, LayerTypesFit};
+constexpr auto kFindings = Join(kSharedFindings, std::array{WidthIsSane});
+constexpr auto kMoeFindings =
+    Join(kSharedFindings, std::array{TopExpertsAreNormalised, ExpertsAreUnscaled});
 constexpr std::array kLlamaCppFindings{RopeScalingHasKeys};
 constexpr std::array kOllamaFindings{RopeScalingHasKeys, OllamaRopeScalingIsKnown};
 

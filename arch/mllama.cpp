@@ -56,6 +56,15 @@ std::optional<Finding> CrossLayersExist(const HParams& hparams) {
   }
   return std::nullopt;
 }
+std::optional<Finding> TapsExist(const HParams& hparams) {
+  for (const std::int64_t layer : hparams.Integers(kVisionTaps)) {
+    if (layer < 0 || static_cast<std::uint64_t>(layer) >= hparams.Count(kVisionBlocks)) {
+      return Finding{FindingKind::kInvalid, "intermediate_layers_indices names layer " +
+                                                std::to_string(layer) + ", which does not exist"};
+    }
+  }
+  return std::nullopt;
+}
 std::optional<Finding> TilesAreFew(const HParams& hparams) {
   if (hparams.Count(kVisionTiles) <= kMostTiles) return std::nullopt;
   return Finding{FindingKind::kInvalid, "max_num_tiles is absurdly large"};
@@ -95,7 +104,8 @@ constexpr auto kDerived = Join(kDecoderDerived, std::array{
                                                     DerivedRule{kVisionOutput, VisionOutput},
                                                     DerivedRule{kVisionAspects, AspectRatios},
                                                 });
-constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, CrossLayersExist, TilesAreFew};
+constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, CrossLayersExist, TapsExist,
+                               TilesAreFew};
 constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
 
 constexpr auto kKvs =

@@ -44,12 +44,12 @@ const FileSpec* FindFile(const Family& family, std::string_view hf_architecture,
   return nullptr;
 }
 
-const FileSpec* FindModelFile(std::string_view gguf_arch) {
+const FileSpec* FindModelFile(std::string_view gguf_arch, Dialect dialect) {
   const FileSpec* found = nullptr;
   for (const Family* family : kFamilies) {
     for (const FileSpec& file : family->files) {
       if (file.gguf_arch != gguf_arch || file.role != Role::kModel) continue;
-      if (found == nullptr || file.dialect == Dialect::kLlamaCpp) found = &file;
+      if (found == nullptr || file.dialect == dialect) found = &file;
     }
   }
   return found;

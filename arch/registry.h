@@ -27,9 +27,9 @@ extern const Family kLfm2Moe;
 [[nodiscard]] const FileSpec* FindFile(const Family& family, std::string_view hf_architecture,
                                        Dialect dialect, Role role);
 
-// The model file that carries this `general.architecture`: llama.cpp's where both dialects write
-// it; nullptr when no family does.
-[[nodiscard]] const FileSpec* FindModelFile(std::string_view gguf_arch);
+// The model file that carries this `general.architecture`: that of `dialect` where both write it;
+// nullptr when no family does.
+[[nodiscard]] const FileSpec* FindModelFile(std::string_view gguf_arch, Dialect dialect);
 
 // llama.cpp where it can load the family, else ollama.
 [[nodiscard]] Dialect DefaultDialect(const Family& family, std::string_view hf_architecture);

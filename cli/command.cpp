@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/checked.h"
+#include "core/utf8.h"
 #include "pipeline/key_values.h"
 
 namespace sluice::cli {
@@ -42,6 +43,14 @@ std::optional<std::uint64_t> ParseBytes(const std::string& text) {
   return factor == 0 ? std::nullopt : CheckedMul(number, factor);
 }
 
+// As the format has it; readers refuse longer ones (GGUF specification, "key").
+constexpr std::size_t kMaxKeyBytes = 65535;
+
+// Text in a GGUF file is UTF-8.
+Error NotUtf8(std::string_view flag, const std::string& text) {
+  return MakeError(ErrorCode::kUsage, fmt::format("{}: the text is not UTF-8", flag)).Actual(text);
+}
+
 }  // namespace
 
 ExitCode ExitCodeOf(ErrorCode code) {
@@ -71,7 +80,7 @@ void Fail(const Error& error, Context& context) {
 }
 
 void PrintWarnings(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) Say("warning: {}\n", warning);
+  for (const std::string& warning : warnings) Say("warning: {}\n", Printable(warning));
 }
 
 std::string HumanBytes(std::uint64_t bytes) {
@@ -96,27 +105,38 @@ void AddByteSize(CLI::Option& option, std::uint64_t least) {
   option.type_name("BYTES")->transform(CLI::Validator(to_bytes, ""));
 }
 
+CLI::Option* RefuseEmpty(CLI::Option* option) {
+  const auto check = [](const std::string& text) -> std::string {
+    return text.empty() ? "expected a value, got an empty one" : "";
+  };
+  return option->check(CLI::Validator(check, ""));
+}
+
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices) {
   CLI::Validator member = CLI::IsMember(choices);
   option.type_name(fmt::format("{}", fmt::join(choices, "|")))->check(member.description(""));
 }
 
-void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
-  const auto add = [&](const char* name, std::string& value, const char* help, const char* type) {
-    return command.add_option(name, value, help)->type_name(type);
-  };
-  add("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors", "")
-      ->required();
-  AddChoices(
-      *add("--dialect", flags.dialect,
-           "Key and tensor layout; default llama.cpp where it loads the family, else ollama", ""),
-      {"llama.cpp", "ollama"});
-  AddChoices(*add("--outtype", flags.outtype,
-                  "Element type of matrices; default auto: from the checkpoint", ""),
+void AddTensorFlags(CLI::App& command, PlanFlags& flags) {
+  AddChoices(*command.add_option(
+                 "--dialect", flags.dialect,
+                 "Key and tensor layout; default llama.cpp where it loads the family, else ollama"),
+             {"llama.cpp", "ollama"});
+  AddChoices(*command.add_option("--outtype", flags.outtype,
+                                 "Element type of matrices; default auto: from the checkpoint"),
              {"auto", "f32", "f16", "bf16"});
   command.add_flag("--no-mtp", flags.no_mtp,
                    "Leave out multi-token-prediction layers; default: keep them where the dialect "
                    "knows them");
+}
+
+void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
+  const auto add = [&](const char* name, std::string& value, const char* help, const char* type) {
+    return RefuseEmpty(command.add_option(name, value, help)->type_name(type));
+  };
+  add("CHECKPOINT", flags.checkpoint, "Checkpoint folder: config.json, *.safetensors", "")
+      ->required();
+  AddTensorFlags(command, flags);
   add("--pre", flags.pre, "Name of the pre-tokenizer; default: recognised from tokenizer.json",
       "NAME");
   add("--chat-template", flags.chat_template,
@@ -130,7 +150,8 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
           "repeatable; default: none")
       ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
   AddQuantizeFlags(command, flags.quantize);
 }
 
@@ -142,6 +163,12 @@ Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
     if (equals == std::string::npos || equals == 0) {
       return MakeError(ErrorCode::kUsage, "--set wants KEY=TYPE:VALUE").Actual(setting);
     }
+    if (equals > kMaxKeyBytes) {
+      return MakeError(ErrorCode::kUsage, "--set: the key is too long")
+          .Expected(fmt::format("at most {} bytes", kMaxKeyBytes))
+          .Actual(fmt::format("{} bytes", equals));
+    }
+    if (!IsUtf8(setting)) return NotUtf8("--set", setting);
     SLUICE_ASSIGN(gguf::Value value, ParseTypedValue(setting.substr(equals + 1)));
     parsed.emplace_back(setting.substr(0, equals), std::move(value));
   }
@@ -149,6 +176,8 @@ Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
 }
 
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
+  if (!IsUtf8(flags.pre)) return NotUtf8("--pre", flags.pre);
+  if (!IsUtf8(flags.model_name)) return NotUtf8("--model-name", flags.model_name);
   PlanOptions options;
   if (flags.dialect == "llama.cpp") options.dialect = arch::Dialect::kLlamaCpp;
   if (flags.dialect == "ollama") options.dialect = arch::Dialect::kOllama;
@@ -160,7 +189,9 @@ Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   options.pre = flags.pre;
   options.chat_template_file = flags.chat_template;
   options.model_name = flags.model_name;
-  SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
+  if (!flags.quantize.has_target()) {
+    SLUICE_ASSIGN(options.quantize, ToQuantizeRequest(flags.quantize));
+  }
   SLUICE_ASSIGN(options.overrides, ParseSettings(flags.set));
   return options;
 }

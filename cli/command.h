@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "pipeline/convert.h"
 #include "pipeline/plan.h"
 
 namespace sluice::cli {
@@ -40,11 +41,15 @@ struct Context {
 void AddConvert(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
 void AddQuantize(CLI::App& app, Context& context);
+void AddMeasure(CLI::App& app, Context& context);
 void AddMerge(CLI::App& app, Context& context);
 void AddEdit(CLI::App& app, Context& context);
 void AddInspect(CLI::App& app, Context& context);
 void AddDiff(CLI::App& app, Context& context);
+void AddVerify(CLI::App& app, Context& context);
 void AddLogits(CLI::App& app, Context& context);
+void AddPerplexity(CLI::App& app, Context& context);
+void AddImatrix(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 void AddRun(CLI::App& app, Context& context);
 void AddChat(CLI::App& app, Context& context);
@@ -69,6 +74,9 @@ void PrintWarnings(const std::vector<std::string>& warnings);
 // Makes an option a number of bytes: K M G T are powers of 1024, KB MB GB TB powers of 1000.
 void AddByteSize(CLI::Option& option, std::uint64_t least);
 
+// Makes an option refuse the empty text, which is what a script passes whose variable is unset.
+CLI::Option* RefuseEmpty(CLI::Option* option);
+
 // Restricts an option to these words and shows them in its help.
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices);
 
@@ -85,10 +93,22 @@ struct QuantizeFlags {
   std::string non_finite = "error";
   bool bit_exact = false;
   bool allow_requantize = false;  // only where sources can be quantized
+  std::uint64_t target_bytes = 0;
+  double target_bits = 0;
+  std::string save_types;
+
+  [[nodiscard]] bool has_target() const { return target_bytes > 0 || target_bits != 0; }
 };
 void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags);
-// nullptr without --type; kUsage for names nobody knows and for companions without --type.
+// nullptr without --type and without a target; kUsage for names nobody knows and for companions
+// without --type.
 Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags);
+
+// With --target-size or --target-bpw: quantizes the model of `plan`, which was planned without, and
+// prints the chosen types to stderr unless `quiet`, or writes them to --save-types, replacing a
+// file if `overwrite`. Errors of QuantizeToTarget and OpenFileSink.
+Status QuantizeToTargetOf(const QuantizeFlags& flags, const ConvertOptions& run, bool quiet,
+                          bool overwrite, Plan& plan);
 
 // What --set says, as key and value. kUsage for one that is not KEY=TYPE:VALUE.
 Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
@@ -107,7 +127,10 @@ struct PlanFlags {
   QuantizeFlags quantize;
 };
 void AddPlanFlags(CLI::App& command, PlanFlags& flags);
-// kUsage for a --set that is not KEY=TYPE:VALUE.
+// Those of them that the tensors depend on.
+void AddTensorFlags(CLI::App& command, PlanFlags& flags);
+// Leaves quantization out where there is a target. kUsage for a --set that is not KEY=TYPE:VALUE
+// and for text that is not UTF-8.
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
 
 // A flag that SIGINT and SIGTERM set. A second signal ends the process at once. From then on a pipe

@@ -5,8 +5,11 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 
 #include "cli/progress.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -18,25 +21,42 @@ const std::map<std::string, ProgressMode> kProgressModes{{"auto", ProgressMode::
                                                          {"json", ProgressMode::kJson},
                                                          {"none", ProgressMode::kNone}};
 
+std::string DisplayName(const std::string& output) {
+  return output == "-" ? "standard output" : Printable(output);
+}
+
+// The models that have lines of their own: those that share a run.
+std::span<const WrittenModel> Several(const ConvertReport& report) {
+  if (report.models.size() < 2) return {};
+  return report.models;
+}
+
 void PrintSummary(const ConversionFlags& flags, const std::string& output,
                   const ConvertReport& report) {
   const double speed =
       report.seconds > 0 ? static_cast<double>(report.bytes_written) / report.seconds : 0;
-  if (flags.progress == "json") {
-    const nlohmann::ordered_json line{{"format", 1},
-                                      {"event", "done"},
-                                      {"bytes_in", report.bytes_read},
-                                      {"bytes_out", report.bytes_written},
-                                      {"seconds", report.seconds},
-                                      {"peak_memory_bytes", report.peak_resident_bytes},
-                                      {"tensors", report.tensors},
-                                      {"warnings", report.warnings}};
+  if (flags.json_progress()) {
+    nlohmann::ordered_json line{{"format", 1},
+                                {"event", "done"},
+                                {"bytes_in", report.bytes_read},
+                                {"bytes_out", report.bytes_written},
+                                {"seconds", report.seconds},
+                                {"peak_memory_bytes", report.peak_resident_bytes},
+                                {"tensors", report.tensors},
+                                {"warnings", report.warnings}};
+    for (const WrittenModel& model : Several(report)) {
+      line["outputs"].push_back(
+          {{"name", model.name}, {"bytes", model.bytes}, {"tensors", model.tensors}});
+    }
     Say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
   PrintWarnings(report.warnings);
+  for (const WrittenModel& model : Several(report)) {
+    Say("{}: {} tensors, {}\n", DisplayName(model.name), model.tensors, HumanBytes(model.bytes));
+  }
   Say("{}: {} tensors, {} in, {} out, {:.2f} s, {}/s, peak memory {}, {} warning{}\n",
-      output == "-" ? "standard output" : output, report.tensors, HumanBytes(report.bytes_read),
+      DisplayName(output), report.tensors, HumanBytes(report.bytes_read),
       HumanBytes(report.bytes_written), report.seconds,
       HumanBytes(static_cast<std::uint64_t>(speed)), HumanBytes(report.peak_resident_bytes),
       report.warnings.size(), report.warnings.size() == 1 ? "" : "s");
@@ -44,7 +64,7 @@ void PrintSummary(const ConversionFlags& flags, const std::string& output,
 
 }  // namespace
 
-void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
+void AddStreamFlags(CLI::App& command, ConversionFlags& flags) {
   AddByteSize(*command.add_option("--memory", flags.memory,
                                   "Bound on all buffers: K M G are powers of 1024, KB MB GB powers "
                                   "of 1000; at least 8M; default 1G"),
@@ -62,16 +82,23 @@ void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
                                  "Progress on stderr; default auto: a line on a terminal, else "
                                  "nothing"),
              {"auto", "plain", "json", "none"});
+}
+
+void AddConversionFlags(CLI::App& command, ConversionFlags& flags) {
+  AddStreamFlags(command, flags);
   command.add_flag("--force", flags.force, "Replace outputs that exist; default: refuse");
   command.add_flag("--no-sync", flags.no_sync,
                    "Do not flush the result to the disk before it gets its name; default: flush");
 }
 
 void AddMaxShardSize(CLI::App& command, std::uint64_t& bytes) {
-  AddByteSize(*command.add_option("--max-shard-size", bytes,
-                                  "Split the model into OUT-00001-of-0000N.gguf ... with at most "
-                                  "this many tensor bytes each; default: one file"),
-              1);
+  CLI::Option* option = command.add_option(
+      "--max-shard-size", bytes,
+      "Split the model into OUT-00001-of-0000N.gguf ... with at most this many tensor bytes each; "
+      "default: one file");
+  AddByteSize(*option, 1);
+  // A target is that of one file.
+  option->excludes("--target-size")->excludes("--target-bpw");
 }
 
 ConvertOptions ToConvertOptions(const ConversionFlags& flags) {
@@ -85,6 +112,10 @@ ConvertOptions ToConvertOptions(const ConversionFlags& flags) {
   return options;
 }
 
+ProgressPrinter MakeProgressPrinter(const ConversionFlags& flags, const Context& context) {
+  return ProgressPrinter(context.quiet ? ProgressMode::kNone : kProgressModes.at(flags.progress));
+}
+
 Status CheckNotTerminal(const std::string& output) {
   if (output != "-" || ::isatty(STDOUT_FILENO) != 1) return Ok();
   return MakeError(ErrorCode::kUsage, "standard output is a terminal")
@@ -93,7 +124,7 @@ Status CheckNotTerminal(const std::string& output) {
 
 void RunWithProgress(const ConversionFlags& flags, const std::string& output, Context& context,
                      const std::function<Result<ConvertReport>(const ConvertOptions&)>& work) {
-  ProgressPrinter progress(context.quiet ? ProgressMode::kNone : kProgressModes.at(flags.progress));
+  ProgressPrinter progress = MakeProgressPrinter(flags, context);
   ConvertOptions options = ToConvertOptions(flags);
   options.on_progress = [&](const Progress& now) { progress.Update(now); };
   const Result<ConvertReport> report = work(options);

@@ -39,11 +39,15 @@ void AddModelFlags(CLI::App& command, ModelFlags& flags) {
              {"f32", "f16", "bf16"});
 }
 
-Result<runtime::ChatModel> OpenModel(const ModelFlags& flags) {
+runtime::LoadOptions LoadOptionsOf(const ModelFlags& flags) {
   runtime::LoadOptions options;
   options.model.threads = flags.threads > 0 ? flags.threads : AllowedCores();
   options.model.cache_type = kCacheTypes.at(flags.cache);
-  return runtime::LoadChatModel(flags.path, options);
+  return options;
+}
+
+Result<runtime::ChatModel> OpenModel(const ModelFlags& flags) {
+  return runtime::LoadChatModel(flags.path, LoadOptionsOf(flags));
 }
 
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
@@ -73,7 +77,8 @@ void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
   command.add_option("--stop", flags.stop, "Ends the answer; repeatable; default: none")
       ->type_name("TEXT")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
 }
 
 runtime::GenerationOptions OptionsOf(const GenerationFlags& flags,

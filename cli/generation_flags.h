@@ -18,6 +18,7 @@ struct ModelFlags {
   std::string cache = "f32";
 };
 void AddModelFlags(CLI::App& command, ModelFlags& flags);
+[[nodiscard]] runtime::LoadOptions LoadOptionsOf(const ModelFlags& flags);
 Result<runtime::ChatModel> OpenModel(const ModelFlags& flags);
 
 // Absent flags leave what the model's files recommend.

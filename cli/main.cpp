@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/usage.h"
+#include "core/utf8.h"
 #include "sluice_version.h"
 
 namespace {
@@ -45,11 +46,15 @@ int Run(int argc, char** argv) {
   AddConvert(app, context);
   AddPlan(app, context);
   AddQuantize(app, context);
+  AddMeasure(app, context);
   AddMerge(app, context);
   AddEdit(app, context);
   AddInspect(app, context);
   AddDiff(app, context);
+  AddVerify(app, context);
   AddLogits(app, context);
+  AddPerplexity(app, context);
+  AddImatrix(app, context);
   AddTokenize(app, context);
   AddRun(app, context);
   AddChat(app, context);
@@ -76,7 +81,7 @@ int main(int argc, char** argv) {
     sluice::cli::Say("error: standard output: cannot write: got {}\n", error.code().message());
     return sluice::cli::kIo;
   } catch (const std::exception& exception) {
-    sluice::cli::Say("error: unexpected exception: {}\n", exception.what());
+    sluice::cli::Say("error: unexpected exception: {}\n", sluice::Printable(exception.what()));
     return sluice::cli::kBug;
   }
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/utf8.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -69,23 +71,6 @@ nlohmann::ordered_json ArrayJson(const gguf::Array& array) {
 }
 
 }  // namespace
-
-std::string Printable(std::string_view text) {
-  constexpr unsigned char kFirstPrintable = 0x20;
-  constexpr unsigned char kDelete = 0x7F;
-  std::string escaped;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      escaped += "\\n";
-    } else if (byte < kFirstPrintable || byte == kDelete) {
-      escaped += fmt::format("\\x{:02x}", byte);
-    } else {
-      escaped += c;
-    }
-  }
-  return escaped;
-}
 
 nlohmann::ordered_json ValueJson(const gguf::Value& value) {
   return std::visit(

@@ -5,14 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "formats/gguf/value.h"
 
 namespace sluice::cli {
-
-// Text of a file in one line of ours: control characters, which could move the cursor, as \n, \x1b.
-[[nodiscard]] std::string Printable(std::string_view text);
 
 // One line a key: name, type, value; long arrays and strings are shortened.
 void PrintMetadata(const gguf::Metadata& metadata);

@@ -6,16 +6,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kTerminalInterval(100);
 constexpr std::chrono::seconds kLineInterval(2);
-constexpr int kBarCells = 24;
+constexpr std::size_t kBarCells = 24;
+
+constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 
 std::size_t TerminalColumns() {
   constexpr std::size_t kFallback = 80;
@@ -30,18 +34,23 @@ std::string Duration(double seconds) {
 }
 
 // "[######......]  42 %  1.10 GB of 2.64 GB  2.31 GB/s  ETA 0:01  blk.1.ffn_up_exps.weight"
-std::string Line(const Progress& progress, double seconds) {
+// The bar takes what `columns` leave; the last words go first where even those do not fit.
+std::string Line(const Progress& progress, double seconds, std::size_t columns) {
   const double share = progress.bytes_total == 0 ? 1.0
                                                  : static_cast<double>(progress.bytes_done) /
                                                        static_cast<double>(progress.bytes_total);
   const double speed = seconds > 0 ? static_cast<double>(progress.bytes_done) / seconds : 0;
   const auto left = static_cast<double>(progress.bytes_total - progress.bytes_done);
-  const int filled = static_cast<int>(share * kBarCells);
-  return fmt::format("[{:#<{}}{:.<{}}] {:3.0f} %  {} of {}  {}/s  ETA {}  {}", "", filled, "",
-                     kBarCells - filled, 100 * share, HumanBytes(progress.bytes_done),
-                     HumanBytes(progress.bytes_total),
-                     HumanBytes(static_cast<std::uint64_t>(speed)),
-                     speed > 0 ? Duration(left / speed) : "-:--", progress.tensor);
+  const std::string words = fmt::format(
+      "{:3.0f} %  {} of {}  {}/s  ETA {}  {}", 100 * share, HumanBytes(progress.bytes_done),
+      HumanBytes(progress.bytes_total), HumanBytes(static_cast<std::uint64_t>(speed)),
+      speed > 0 ? Duration(left / speed) : "-:--", Printable(progress.tensor));
+  constexpr std::size_t kAroundBar = 3;
+  constexpr std::size_t kFewestCells = 4;
+  if (columns < words.size() + kAroundBar + kFewestCells) return words.substr(0, columns);
+  const std::size_t cells = std::min(kBarCells, columns - words.size() - kAroundBar);
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(cells));
+  return fmt::format("[{:#<{}}{:.<{}}] {}", "", filled, "", cells - filled, words);
 }
 
 }  // namespace
@@ -59,12 +68,12 @@ void ProgressPrinter::PrintLine(const Progress& progress, double seconds) {
                                       {"bytes_total", progress.bytes_total},
                                       {"seconds", seconds},
                                       {"tensor", progress.tensor}};
-    Say("{}\n", line.dump());
+    Say("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else if (mode_ == ProgressMode::kPlain) {
-    Say("{}\n", Line(progress, seconds));
+    Say("{}\n", Line(progress, seconds, kUnlimited));
   } else {
     // Return to the line's start, print, erase what a longer line has left.
-    Say("\r{}\x1b[K", Line(progress, seconds).substr(0, TerminalColumns() - 1));
+    Say("\r{}\x1b[K", Line(progress, seconds, TerminalColumns() - 1));
     std::fflush(stderr);
     line_is_open_ = true;
   }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/utf8.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -57,7 +59,7 @@ std::vector<std::string> CommandNames(const CLI::App& app) {
 std::string Unknown(std::string_view kind, const std::string& word,
                     const std::vector<std::string>& names, const std::string& help) {
   const std::optional<std::string> meant = Nearest(word, names);
-  return fmt::format("error: unknown {} '{}'\n  {}\n", kind, word,
+  return fmt::format("error: unknown {} '{}'\n  {}\n", kind, Printable(word),
                      meant ? fmt::format("did you mean '{}'?", *meant) : help);
 }
 
@@ -83,7 +85,7 @@ std::string UsageMessage(const CLI::App* app, const CLI::Error& error) {
     return Unknown("command", extras.front(), CommandNames(*app), help);
   }
   if (commands.empty()) return fmt::format("error: no command\n  {}\n", help);
-  return fmt::format("error: {}\n  {}\n", error.what(), help);
+  return fmt::format("error: {}\n  {}\n", Printable(error.what()), help);
 }
 
 }  // namespace sluice::cli

@@ -5,6 +5,8 @@
 #include <system_error>
 #include <utility>
 
+#include "core/utf8.h"
+
 namespace sluice {
 namespace {
 
@@ -14,16 +16,16 @@ void SetIfEmpty(std::string& field, std::string_view text) {
 
 std::string FormatOne(const Error& error) {
   std::string text;
-  if (!error.file.empty()) text += error.file + ": ";
-  if (!error.tensor.empty()) text += fmt::format("tensor '{}' ", error.tensor);
+  if (!error.file.empty()) text += Printable(error.file) + ": ";
+  if (!error.tensor.empty()) text += fmt::format("tensor '{}' ", Printable(error.tensor));
   if (error.offset) text += fmt::format("at byte {} ", *error.offset);
   if (!error.tensor.empty() || error.offset) text.back() = ':', text += ' ';
-  text += error.what;
-  if (!error.expected.empty()) text += fmt::format(": expected {}", error.expected);
+  text += Printable(error.what);
+  if (!error.expected.empty()) text += fmt::format(": expected {}", Printable(error.expected));
   if (!error.actual.empty()) {
-    text += fmt::format("{}got {}", error.expected.empty() ? ": " : ", ", error.actual);
+    text += fmt::format("{}got {}", error.expected.empty() ? ": " : ", ", Printable(error.actual));
   }
-  if (!error.advice.empty()) text += "\n  " + error.advice;
+  if (!error.advice.empty()) text += "\n  " + Printable(error.advice);
   return text;
 }
 

@@ -43,7 +43,7 @@ struct Error {
   Error&& Advice(std::string_view text) &&;
 
   // "<file>: tensor '<name>' at byte <offset>: <what>: expected <x>, got <y>", the advice on a line
-  // of its own, then the same for every entry of `more`. No trailing newline.
+  // of its own, then the same for every entry of `more`: Printable (core/utf8.h), unterminated.
   [[nodiscard]] std::string Format() const;
 };
 

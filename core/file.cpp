@@ -27,6 +27,12 @@ Error TooShort(const std::string& path, std::uint64_t offset, std::uint64_t want
       .Advice("the file is truncated: download or copy it again");
 }
 
+std::string_view KindOf(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  return "a device";
+}
+
 }  // namespace
 
 File::File(File&& other) noexcept
@@ -52,8 +58,11 @@ Result<File> File::Open(const std::string& path, int flags) {
   File file;
   file.descriptor_ = ::open(path.c_str(), flags | O_CLOEXEC, kNewFileMode);
   if (file.descriptor_ < 0) {
-    Error error = ErrnoError("cannot open", path, errno);
-    if (errno == ENOENT) error.code = ErrorCode::kMissing;
+    const int cause = errno;
+    // A signal while a pipe waits for its reader.
+    if (cause == EINTR) return MakeError(ErrorCode::kCancelled, "cancelled");
+    Error error = ErrnoError("cannot open", path, cause);
+    if (cause == ENOENT) error.code = ErrorCode::kMissing;
     return error;
   }
   file.owned_ = true;
@@ -67,7 +76,9 @@ Result<File> File::OpenForReading(const std::string& path) {
   struct stat info {};
   if (::fstat(file.descriptor_, &info) != 0) return ErrnoError("cannot stat", path, errno);
   if (!S_ISREG(info.st_mode)) {
-    return MakeError(ErrorCode::kIo, "not a regular file").In(path);
+    return MakeError(ErrorCode::kMismatch, "not a regular file")
+        .In(path)
+        .Actual(KindOf(info.st_mode));
   }
   return file;
 }

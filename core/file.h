@@ -22,7 +22,7 @@ class File {
   File& operator=(const File&) = delete;
   ~File();
 
-  // A regular file for reading. kMissing when there is none, kIo for folders and permissions.
+  // A regular file for reading. kMissing: there is none; kMismatch: a folder or pipe; kIo.
   static Result<File> OpenForReading(const std::string& path);
   // Takes a descriptor that stays open when the File goes away (standard output).
   static File Borrow(int descriptor, std::string name);

@@ -105,17 +105,13 @@ struct MappedFile::Mapping {
     if (begin != nullptr) ::munmap(const_cast<std::byte*>(begin), size);
   }
 
-  // The whole pages that hold [offset, offset + count), or with `inner` those wholly inside it.
-  [[nodiscard]] std::pair<void*, std::size_t> Pages(std::uint64_t offset, std::uint64_t count,
-                                                    bool inner) const {
+  // The whole pages that hold [offset, offset + count).
+  [[nodiscard]] std::pair<void*, std::size_t> Pages(std::uint64_t offset,
+                                                    std::uint64_t count) const {
+    if (count == 0) return {nullptr, 0};
     const std::uint64_t page = PageBytes();
-    std::uint64_t first = offset / page * page;
-    std::uint64_t last = RoundUp(offset + count, page);
-    if (inner) {
-      first = RoundUp(offset, page);
-      last = offset + count == size ? last : (offset + count) / page * page;
-    }
-    if (first >= last) return {nullptr, 0};
+    const std::uint64_t first = offset / page * page;
+    const std::uint64_t last = RoundUp(offset + count, page);
     return {const_cast<std::byte*>(begin) + first, last - first};
   }
 };
@@ -149,12 +145,12 @@ std::span<const std::byte> MappedFile::bytes() const { return {mapping_->begin, 
 const File& MappedFile::file() const { return mapping_->file; }
 
 void MappedFile::Prefetch(std::uint64_t offset, std::uint64_t size) const {
-  const auto [address, length] = mapping_->Pages(offset, size, false);
+  const auto [address, length] = mapping_->Pages(offset, size);
   if (address != nullptr) ::madvise(address, length, MADV_WILLNEED);
 }
 
 Status MappedFile::Populate(std::uint64_t offset, std::uint64_t size) const {
-  const auto [address, length] = mapping_->Pages(offset, size, false);
+  const auto [address, length] = mapping_->Pages(offset, size);
   if (address == nullptr) return Ok();
   while (::madvise(address, length, MADV_POPULATE_READ) != 0) {
     switch (errno) {
@@ -175,7 +171,10 @@ Status MappedFile::Populate(std::uint64_t offset, std::uint64_t size) const {
 }
 
 void MappedFile::Release(std::uint64_t offset, std::uint64_t size) const {
-  const auto [address, length] = mapping_->Pages(offset, size, true);
+  const std::uint64_t end = offset + size;
+  const std::uint64_t shared = end == mapping_->size ? 0 : end % PageBytes();
+  if (size <= shared) return;
+  const auto [address, length] = mapping_->Pages(offset, size - shared);
   if (address != nullptr) ::madvise(address, length, MADV_DONTNEED);
 }
 

@@ -38,8 +38,10 @@ class MappedFile {
   // Makes a range resident in this process's page tables before it is touched: one call instead of
   // a page fault every few pages. kCorrupt when the file no longer has these bytes.
   Status Populate(std::uint64_t offset, std::uint64_t size) const;
-  // Takes a range out of this process's resident set. The page cache keeps it, so a later access
-  // is correct, only slower.
+  // Takes the pages of a range out of this process's resident set, the page it shares with what is
+  // in front of it too, but not the one that it shares with what is behind it: that is usually read
+  // next, and a fault would bring back the pages around it. The page cache keeps them all, so a
+  // later access is correct, only slower.
   void Release(std::uint64_t offset, std::uint64_t size) const;
 
   // kCorrupt once an access hit a part of the file that is gone.

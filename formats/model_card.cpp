@@ -5,6 +5,8 @@
 
 #include <initializer_list>
 
+#include "core/utf8.h"
+
 namespace sluice {
 namespace {
 
@@ -46,20 +48,56 @@ void AppendList(const YAML::Node& card, std::initializer_list<const char*> keys,
   }
 }
 
+// The fields of a mapping that are scalars.
+std::map<std::string, std::string> FieldsOf(const YAML::Node& mapping) {
+  std::map<std::string, std::string> fields;
+  for (const auto& item : mapping) {
+    if (item.first.IsScalar() && item.second.IsScalar()) {
+      fields.emplace(item.first.Scalar(), item.second.Scalar());
+    }
+  }
+  return fields;
+}
+
+// What the first key refers to that the card has: an id, or a list of ids and mappings.
+std::optional<std::vector<CardReference>> References(const YAML::Node& card,
+                                                     std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    const YAML::Node node = card[key];
+    if (!node) continue;
+    std::vector<CardReference> references;
+    if (node.IsScalar()) references.push_back({node.Scalar(), {}});
+    if (!node.IsSequence()) return references;
+    for (const YAML::Node& item : node) {
+      if (item.IsScalar()) references.push_back({item.Scalar(), {}});
+      if (item.IsMap()) references.push_back({"", FieldsOf(item)});
+    }
+    return references;
+  }
+  return std::nullopt;
+}
+
 ModelCard ReadCard(const YAML::Node& yaml) {
   ModelCard card;
   card.name = Scalar(yaml, {"name", "model_name"});
   card.author = Scalar(yaml, {"author", "model_author", "model_creator"});
   card.version = Scalar(yaml, {"version", "model_version"});
   card.organization = Scalar(yaml, {"organization", "model_organization"});
+  card.finetune = Scalar(yaml, {"finetune", "model_finetune"});
+  card.basename = Scalar(yaml, {"basename", "model_basename", "model_type"});
   card.description = Scalar(yaml, {"description", "model_description"});
+  card.size_label = Scalar(yaml, {"size_label", "model_size_label"});
   std::vector<std::string> licenses;
   AppendList(yaml, {"license"}, licenses);
   card.license = fmt::format("{}", fmt::join(licenses, ","));
   card.license_name = Scalar(yaml, {"license_name"});
   card.license_link = Scalar(yaml, {"license_link"});
-  AppendList(yaml, {"base_model", "base_models"}, card.base_models);
-  AppendList(yaml, {"datasets", "dataset"}, card.datasets);
+  card.url = Scalar(yaml, {"url", "model_url"});
+  card.doi = Scalar(yaml, {"doi", "model_doi"});
+  card.uuid = Scalar(yaml, {"uuid", "model_uuid"});
+  card.repo_url = Scalar(yaml, {"repo_url", "model_repo_url"});
+  card.base_models = References(yaml, {"base_model", "base_models", "base_model_sources"});
+  card.datasets = References(yaml, {"datasets", "dataset", "dataset_sources"});
   AppendList(yaml, {"tags", "pipeline_tag"}, card.tags);
   AppendList(yaml, {"languages", "language"}, card.languages);
   return card;
@@ -70,6 +108,9 @@ ModelCard ReadCard(const YAML::Node& yaml) {
 Result<ModelCard> ParseModelCard(std::string_view text) {
   const std::string_view front = FrontMatter(text);
   if (front.empty()) return ModelCard();
+  if (!IsUtf8(front)) {
+    return MakeError(ErrorCode::kCorrupt, "the front matter is not UTF-8");
+  }
   // yaml-cpp reports by exceptions; none of them leaves this function.
   try {
     // Published cards indent with tabs here and there, which YAML does not know.

@@ -140,7 +140,7 @@ class GroupBinder {
       return;
     }
     const auto fits = std::find_if(found.begin(), found.end(), [&](const Candidate& candidate) {
-      return SourceShape(candidate.experts.front().second) == DeclaredShape(*candidate.rule);
+      return Fits(candidate.experts.front().second, DeclaredShape(*candidate.rule));
     });
     const Candidate& chosen = fits == found.end() ? found.front() : *fits;
     for (const auto& [number, position] : chosen.experts) binder_.used_[position] = true;
@@ -166,6 +166,16 @@ class GroupBinder {
     return binder_.index_[position].info->shape;
   }
 
+  // A packed stack [experts, outputs, inputs] also serves a rule that declares [experts, inputs,
+  // outputs]: packing runs along the inputs, whatever the parameter's own order is.
+  [[nodiscard]] bool Fits(std::uint32_t position, std::vector<std::uint64_t> declared) const {
+    const SourceTensor& source = binder_.index_[position];
+    if (source.info->shape == declared) return true;
+    if (source.packed == nullptr || declared.size() != 3) return false;
+    std::swap(declared[1], declared[2]);
+    return source.info->shape == declared;
+  }
+
   // An extent that passes 64 bits becomes the largest number, which no tensor in a file has.
   [[nodiscard]] std::vector<std::uint64_t> Numbers(const arch::Shape& shape) const {
     std::vector<std::uint64_t> numbers;
@@ -189,7 +199,7 @@ class GroupBinder {
     const std::vector<std::uint64_t> declared = DeclaredShape(*candidate.rule);
     for (const auto& [number, position] : candidate.experts) {
       const safetensors::TensorInfo& info = *binder_.index_[position].info;
-      if (info.shape != declared) {
+      if (!Fits(position, declared)) {
         Report(MakeError(ErrorCode::kMismatch, "the shape does not fit config.json")
                    .At(info.name)
                    .Expected(ShapeText(declared))
@@ -232,7 +242,8 @@ class GroupBinder {
 
   bool AddSources(const Candidate& candidate, BoundTensor& tensor) {
     for (const auto& [number, position] : candidate.experts) {
-      StridedView view = StridedView::Whole(SourceShape(position));
+      StridedView view = binder_.index_[position].View();
+      if (SourceShape(position) != DeclaredShape(*candidate.rule)) view.Swap(1, 2);
       for (const arch::View& word : candidate.rule->views) {
         if (!ApplyView(word, binder_.hparams_, view)) {
           Report(MakeError(ErrorCode::kMismatch, "the number of heads does not divide the rows")
@@ -402,20 +413,19 @@ std::vector<BoundTensor> TensorBinder::Bind(const FileSpec& file) {
     for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
       if (group.where != nullptr && !group.where(hparams_, block)) continue;
       GroupBinder binder(*this, file, group, block);
-      visit(binder, block);
+      visit(binder);
     }
   };
-  // Blocks of all-or-none groups that have at least one tensor, and so must have all.
-  std::set<std::uint64_t> begun;
+  // One tensor of one block of the all-or-none groups makes all tensors of all their blocks
+  // required.
+  bool begun = false;
   for (const TensorGroup& group : file.groups) {
     if (!group.all_or_none) continue;
-    for_each(group, [&](const GroupBinder& binder, std::uint64_t block) {
-      if (binder.HasAny()) begun.insert(block);
-    });
+    for_each(group, [&](const GroupBinder& binder) { begun = begun || binder.HasAny(); });
   }
   for (const TensorGroup& group : file.groups) {
-    for_each(group, [&](GroupBinder& binder, std::uint64_t block) {
-      if (group.all_or_none && !begun.contains(block)) return;
+    if (group.all_or_none && !begun) continue;
+    for_each(group, [&](GroupBinder& binder) {
       for (BoundTensor& tensor : binder.Bind()) bound.push_back(std::move(tensor));
     });
   }

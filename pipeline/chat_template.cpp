@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string_view>
 #include <vector>
 
 #include "core/file.h"
+#include "core/path.h"
+#include "core/utf8.h"
 #include "formats/lfs_pointer.h"
 #include "pipeline/vocabulary.h"
 
@@ -50,7 +53,11 @@ Result<std::vector<NamedTemplate>> FromElement(json::Element element, const std:
 Result<std::string> ReadTemplateFile(const fs::path& path) {
   SLUICE_ASSIGN(std::string text, ReadWholeFile(path.string(), kMaxTemplateBytes));
   if (IsLfsPointer(text)) return LfsPointerError(path.string());
-  return text;
+  const std::size_t valid = ValidUtf8Prefix(text);
+  if (valid == text.size()) return text;
+  return MakeError(ErrorCode::kCorrupt, "the chat template is not UTF-8")
+      .In(path.string())
+      .AtOffset(valid);
 }
 
 // chat_template.jinja, and additional_chat_templates/NAME.jinja in name order.
@@ -74,22 +81,18 @@ Result<std::vector<NamedTemplate>> FromJinjaFiles(const fs::path& root) {
 Result<std::vector<NamedTemplate>> FindTemplates(const std::string& folder,
                                                  const TokenizerFiles& files) {
   const fs::path root(folder);
-  std::error_code error;
   if (files.config) {
     if (const auto element = json::Find(files.config->root(), "chat_template")) {
       return FromElement(*element, files.config->path());
     }
   }
-  if (fs::exists(root / "chat_template.jinja", error)) return FromJinjaFiles(root);
+  if (IsPresent((root / "chat_template.jinja").string())) return FromJinjaFiles(root);
   const std::string json_path = (root / "chat_template.json").string();
-  if (fs::exists(json_path, error)) {
-    SLUICE_ASSIGN(const json::Document document,
-                  json::Document::Load(json_path, kMaxTemplateBytes));
-    if (const auto element = json::Find(document.root(), "chat_template")) {
-      return FromElement(*element, json_path);
-    }
-  }
-  return std::vector<NamedTemplate>();
+  SLUICE_ASSIGN(const std::optional<json::Document> document,
+                json::Document::LoadIfPresent(json_path, kMaxTemplateBytes));
+  const auto element =
+      document ? json::Find(document->root(), "chat_template") : std::optional<json::Element>();
+  return element ? FromElement(*element, json_path) : std::vector<NamedTemplate>();
 }
 
 std::string KeyName(std::string name) {
@@ -98,26 +101,41 @@ std::string KeyName(std::string name) {
   return name;
 }
 
+// Keys hold letters and digits alone, so two names may become one key: the later template stays.
+void AddNamedTemplates(const std::vector<NamedTemplate>& templates, gguf::Metadata& metadata,
+                       std::vector<std::string>& warnings) {
+  std::vector<std::string> names;
+  std::map<std::string, std::string> originals;  // by the name in the key
+  for (const NamedTemplate& named : templates) {
+    if (named.name == kDefaultName || named.name.empty()) continue;
+    const std::string name = KeyName(named.name);
+    const auto [held, is_new] = originals.emplace(name, named.name);
+    if (is_new) {
+      names.push_back(name);
+    } else {
+      warnings.push_back(
+          fmt::format("the chat templates '{}' and '{}' get the same name '{}': only that of '{}' "
+                      "is written",
+                      held->second, named.name, name, named.name));
+      held->second = named.name;
+    }
+    metadata.Set(fmt::format("{}.{}", kTemplateKey, name), named.text);
+  }
+  if (!names.empty()) metadata.Set("tokenizer.chat_templates", gguf::Array::OfStrings(names));
+}
+
 }  // namespace
 
 Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
                         arch::Dialect dialect, const std::string& override_file,
-                        gguf::Metadata& metadata) {
+                        gguf::Metadata& metadata, std::vector<std::string>& warnings) {
   if (!override_file.empty()) {
-    SLUICE_ASSIGN(std::string text, ReadWholeFile(override_file, kMaxTemplateBytes));
+    SLUICE_ASSIGN(std::string text, ReadTemplateFile(override_file));
     metadata.Set(kTemplateKey, std::move(text));
     return Ok();
   }
   SLUICE_ASSIGN(const std::vector<NamedTemplate> templates, FindTemplates(folder, files));
-  std::vector<std::string> names;
-  if (dialect == arch::Dialect::kLlamaCpp) {
-    for (const NamedTemplate& named : templates) {
-      if (named.name == kDefaultName || named.name.empty()) continue;
-      names.push_back(KeyName(named.name));
-      metadata.Set(fmt::format("{}.{}", kTemplateKey, names.back()), named.text);
-    }
-  }
-  if (!names.empty()) metadata.Set("tokenizer.chat_templates", gguf::Array::OfStrings(names));
+  if (dialect == arch::Dialect::kLlamaCpp) AddNamedTemplates(templates, metadata, warnings);
   for (const NamedTemplate& named : templates) {
     if (named.name == kDefaultName && !named.text.empty()) metadata.Set(kTemplateKey, named.text);
   }

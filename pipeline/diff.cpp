@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <unordered_map>
 
 #include "core/mapped_file.h"
@@ -31,14 +32,6 @@ Result<GgufFile> OpenGguf(const std::string& path) {
   return GgufFile{std::move(file), std::move(head)};
 }
 
-std::string Typed(const gguf::Value& value) {
-  std::string type(gguf::ValueTypeName(gguf::TypeOf(value)));
-  if (const auto* array = std::get_if<gguf::Array>(&value)) {
-    type += fmt::format("[{}] of {}", array->size(), gguf::ValueTypeName(array->element_type()));
-  }
-  return fmt::format("{} {}", type, gguf::ToText(value, kShownItems, kShownChars));
-}
-
 using ValuesByKey = std::unordered_map<std::string_view, const gguf::Value*>;
 ValuesByKey IndexValues(const gguf::Metadata& metadata) {
   ValuesByKey index;
@@ -53,21 +46,31 @@ void DiffMetadata(const gguf::Metadata& a, const gguf::Metadata& b,
   for (const gguf::KeyValue& item : a.items()) {
     const auto other = in_b.find(item.key);
     if (other == in_b.end()) {
-      found.push_back({Kind::kKeyValue, item.key, "only in A", Typed(item.value), "", {}});
+      found.push_back({Kind::kKeyValue, item.key, "only in A", TypedText(item.value), "", {}});
     } else if (item.value != *other->second) {
-      found.push_back(
-          {Kind::kKeyValue, item.key, "value", Typed(item.value), Typed(*other->second), {}});
+      found.push_back({Kind::kKeyValue,
+                       item.key,
+                       "value",
+                       TypedText(item.value),
+                       TypedText(*other->second),
+                       {}});
     }
   }
   for (const gguf::KeyValue& item : b.items()) {
     if (!in_a.contains(item.key)) {
-      found.push_back({Kind::kKeyValue, item.key, "only in B", "", Typed(item.value), {}});
+      found.push_back({Kind::kKeyValue, item.key, "only in B", "", TypedText(item.value), {}});
     }
   }
 }
 
 std::string ShapeText(const gguf::TensorRecord& tensor) {
   return fmt::format("[{}]", fmt::join(tensor.shape, ", "));
+}
+
+double Distance(double a, double b) {
+  if (a == b || (std::isnan(a) && std::isnan(b))) return 0;
+  const double distance = std::abs(a - b);
+  return std::isnan(distance) ? std::numeric_limits<double>::infinity() : distance;
 }
 
 // Compares the values of two float tensors of one shape, tile by tile.
@@ -77,7 +80,8 @@ class ValueComparer {
                 const gguf::TensorRecord& tensor_b)
       : a_(a), b_(b), tensor_a_(tensor_a), tensor_b_(tensor_b) {}
 
-  // The largest absolute difference; nullopt when a type cannot be decoded.
+  // The largest absolute difference, infinite where only one value is NaN; nullopt when a type
+  // cannot be decoded.
   Result<std::optional<double>> Largest() {
     const auto decoder_a = Decoder(tensor_a_);
     const auto decoder_b = Decoder(tensor_b_);
@@ -91,9 +95,7 @@ class ValueComparer {
       SLUICE_TRY(Load(a_, tensor_a_, *decoder_a, done, std::span(values_a).first(count)));
       SLUICE_TRY(Load(b_, tensor_b_, *decoder_b, done, std::span(values_b).first(count)));
       for (std::uint64_t i = 0; i < count; ++i) {
-        const double difference =
-            std::abs(static_cast<double>(values_a[i]) - static_cast<double>(values_b[i]));
-        if (std::isfinite(difference)) largest = std::max(largest, difference);
+        largest = std::max(largest, Distance(values_a[i], values_b[i]));
       }
     }
     return std::optional<double>(largest);
@@ -210,6 +212,14 @@ Result<std::vector<Difference>> DiffGguf(const std::string& path_a, const std::s
   });
   if (!one_sided) DiffOrder(a, b, found);
   return found;
+}
+
+std::string TypedText(const gguf::Value& value) {
+  std::string type(gguf::ValueTypeName(gguf::TypeOf(value)));
+  if (const auto* array = std::get_if<gguf::Array>(&value)) {
+    type += fmt::format("[{}] of {}", array->size(), gguf::ValueTypeName(array->element_type()));
+  }
+  return fmt::format("{} {}", type, gguf::ToText(value, kShownItems, kShownChars));
 }
 
 }  // namespace sluice

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "formats/gguf/value.h"
 
 namespace sluice {
 
@@ -24,5 +25,8 @@ struct Difference {
 // Key-values first, then tensors, in the order of A. An empty list means that the files hold the
 // same; padding and alignment do not count. Reads in bounded memory. Errors as of gguf::ReadHead.
 Result<std::vector<Difference>> DiffGguf(const std::string& path_a, const std::string& path_b);
+
+// A value with its type, shortened: "u32 7", "arr[3] of str [...]".
+[[nodiscard]] std::string TypedText(const gguf::Value& value);
 
 }  // namespace sluice

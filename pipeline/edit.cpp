@@ -1,6 +1,7 @@
 #include "pipeline/edit.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include "formats/gguf/split.h"
 #include "pipeline/gguf_plan.h"
 #include "pipeline/layout.h"
+#include "stages/sink.h"
 
 namespace sluice {
 namespace {
@@ -49,7 +51,27 @@ Result<gguf::Metadata> Edited(gguf::Metadata metadata,
   return metadata;
 }
 
-// Writes the bytes from the first to the last that differ: as little as possible can be torn.
+// Where the old head lies while the new one is written over it.
+std::string KeptHeadOf(const std::string& path) { return path + ".head"; }
+
+Status CheckNoKeptHead(const std::string& path) {
+  const std::string kept = KeptHeadOf(path);
+  std::error_code ignored;
+  if (!std::filesystem::exists(kept, ignored)) return Ok();
+  return MakeError(ErrorCode::kCorrupt, "an edit was interrupted: this is the file's old head")
+      .In(kept)
+      .Advice(
+          fmt::format("dd if='{}' of='{}' conv=notrunc puts it back; then remove it", kept, path));
+}
+
+Status KeepHead(const std::string& path, std::span<const std::byte> head, bool sync) {
+  SLUICE_ASSIGN(const auto sink, OpenFileSink(KeptHeadOf(path), head.size(), {false, sync}));
+  SLUICE_TRY(sink->Append(std::span(&head, 1)));
+  return sink->Finish();
+}
+
+// Writes the bytes from the first to the last that differ. What is torn half-way can be mended with
+// the old head, which is safe beside the file before the first byte and goes after the last.
 Status WriteHead(const std::string& path, std::span<const std::byte> before,
                  std::span<const std::byte> after, bool sync) {
   const auto first = std::mismatch(before.begin(), before.end(), after.begin()).first;
@@ -58,9 +80,13 @@ Status WriteHead(const std::string& path, std::span<const std::byte> before,
   const auto last = std::mismatch(before.rbegin(), before.rend(), after.rbegin()).first;
   const auto end = before.size() - static_cast<std::size_t>(last - before.rbegin());
   SLUICE_ASSIGN(File file, File::Open(path, O_RDWR));
+  SLUICE_TRY(KeepHead(path, before, sync));
   SLUICE_TRY(file.WriteAt(begin, after.subspan(begin, end - begin)));
   if (sync) SLUICE_TRY(file.Sync());
-  return file.Close();
+  SLUICE_TRY(file.Close());
+  std::error_code error;
+  if (std::filesystem::remove(KeptHeadOf(path), error)) return Ok();
+  return ErrnoError("cannot remove the old head", KeptHeadOf(path), error.value());
 }
 
 }  // namespace
@@ -68,6 +94,9 @@ Status WriteHead(const std::string& path, std::span<const std::byte> before,
 Result<EditReport> EditKeys(const std::string& path,
                             const std::vector<std::pair<std::string, gguf::Value>>& settings,
                             const ConvertOptions& run) {
+  std::error_code error;
+  std::string target = std::filesystem::canonical(path, error);  // links to it stay links
+  if (!error) SLUICE_TRY(CheckNoKeptHead(target));
   SLUICE_ASSIGN(const OpenedFile opened, OpenAlone(path));
   const gguf::Head& head = opened.set.files.front().head;
   SLUICE_ASSIGN(gguf::Metadata metadata, Edited(head.metadata, settings));
@@ -75,7 +104,7 @@ Result<EditReport> EditKeys(const std::string& path,
   if (!alignment) return std::move(alignment).error().In(path);
   const std::vector<std::byte> edited = gguf::SerializeHead(metadata, head.tensors, *alignment);
   if (edited.size() == opened.head.size() && *alignment == head.alignment) {
-    SLUICE_TRY(WriteHead(path, opened.head, edited, run.sync));
+    SLUICE_TRY(WriteHead(target, opened.head, edited, run.sync));
     return EditReport{true};
   }
   SLUICE_ASSIGN(Plan plan, MakeGgufPlan(opened.set, {}));
@@ -84,9 +113,6 @@ Result<EditReport> EditKeys(const std::string& path,
   ConvertOptions options = run;
   options.overwrite = true;
   options.replace_source = true;
-  std::error_code error;
-  std::string target = std::filesystem::canonical(path, error);  // links to it stay links
-  if (error) return ErrnoError("cannot resolve the name", path, error.value());
   SLUICE_TRY(Convert(plan, std::span(&target, 1), options));
   return EditReport{false};
 }

@@ -1,5 +1,6 @@
 #include "pipeline/gguf_plan.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -18,6 +19,14 @@ std::optional<Dtype> DtypeOf(TensorType type) {
     if (IsSameEncoding(dtype, type)) return dtype;
   }
   return std::nullopt;
+}
+
+// Where both dialects write an architecture, the order of the keys tells them apart: Ollama sorts
+// them, and llama.cpp's converter puts general.type before general.name.
+arch::Dialect DialectOf(const gguf::Metadata& metadata) {
+  return std::ranges::is_sorted(metadata.items(), {}, &gguf::KeyValue::key)
+             ? arch::Dialect::kOllama
+             : arch::Dialect::kLlamaCpp;
 }
 
 Result<PlannedTensor> PlanTensor(const gguf::SplitTensor& from) {
@@ -47,7 +56,9 @@ Status PlanModel(const gguf::SplitSet& set, const GgufPlanOptions& options, Plan
   FilePlan& model = plan.files.emplace_back();
   model.metadata = set.ModelMetadata();
   const auto* architecture = model.metadata.Get<std::string>("general.architecture");
-  if (architecture != nullptr) model.spec = arch::FindModelFile(*architecture);
+  if (architecture != nullptr) {
+    model.spec = arch::FindModelFile(*architecture, DialectOf(model.metadata));
+  }
   if (model.is_ollama()) plan.dialect = arch::Dialect::kOllama;
   for (const gguf::SplitTensor& from : gguf::TensorsOf(set)) {
     SLUICE_ASSIGN(PlannedTensor tensor, PlanTensor(from));

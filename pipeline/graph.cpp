@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "pipeline/guarded.h"
 #include "pipeline/slab_source.h"
 #include "stages/encode.h"
 #include "stages/read.h"
@@ -56,33 +57,23 @@ class Writer {
   Writer(const SourceSet& sources, std::span<const GraphOutput> outputs,
          const GraphOptions& options)
       : sources_(sources), outputs_(outputs), options_(options) {
+    ends_.resize(outputs.size());
     for (const GraphOutput& output : outputs) {
       report_.counts.emplace_back(output.plan->tensors.size());
       progress_.bytes_total += output.plan->file_bytes();
     }
   }
 
-  // The head of an output goes in front of its first slab.
-  Status WriteHeadsUpTo(std::size_t output) {
-    for (; heads_written_ <= output && heads_written_ < outputs_.size(); ++heads_written_) {
-      const GraphOutput& target = outputs_[heads_written_];
-      const std::span<const std::byte> head(target.plan->head);
-      SLUICE_TRY(target.sink->Append(std::span(&head, 1)));
-      progress_.bytes_done += head.size();
-    }
+  // The heads of outputs without tensors.
+  Status WriteMissingHeads() {
+    for (std::size_t output = 0; output < outputs_.size(); ++output) SLUICE_TRY(WriteHead(output));
     return Ok();
   }
 
   Status Write(Slab& slab) {
-    SLUICE_TRY(WriteHeadsUpTo(slab.output));
-    static constexpr std::array<std::byte, 4096> kZeros{};
-    for (std::uint64_t left = slab.padding; left > 0;) {
-      const std::uint64_t count = std::min<std::uint64_t>(left, kZeros.size());
-      slab.payload.push_back(std::span(kZeros).first(count));
-      left -= count;
-    }
-    const Status written = outputs_[slab.output].sink->Append(slab.payload);
-    if (!written) {
+    for (SlabTarget* const target : slab.Targets()) {
+      const Status written = Write(*target, slab.first);
+      if (written) continue;
       // A write from a mapping fails when the source has shrunk: then that is what went wrong.
       SLUICE_TRY(sources_.CheckUnchanged());
       return written;
@@ -92,27 +83,63 @@ class Writer {
       sources_.Release(range.shard, range.offset, range.bytes, slab.expr->read_again);
     }
     ++report_.slabs;
-    TensorCounts& counts = report_.counts[slab.output][slab.tensor];
-    counts.overflowed += slab.overflowed;
-    counts.zeroed += slab.zeroed;
-    counts.corrected += slab.corrected;
-    for (const auto bytes : slab.payload) progress_.bytes_done += bytes.size();
+    report_.source_bytes += slab.source_bytes;
+    report_.decoded_values += slab.decoded_values;
     progress_.tensor = NameOf(slab);
     if (options_.on_progress) options_.on_progress(progress_);
     return Ok();
   }
 
-  [[nodiscard]] const std::string& NameOf(const Slab& slab) const {
+  [[nodiscard]] const std::string& NameOf(const SlabTarget& slab) const {
     return outputs_[slab.output].plan->tensors[slab.tensor].record.name;
   }
 
   GraphReport TakeReport() { return std::move(report_); }
 
  private:
+  // The head of an output goes in front of its first slab.
+  Status WriteHead(std::size_t output) {
+    if (ends_[output] > 0) return Ok();
+    const std::span<const std::byte> head(outputs_[output].plan->head);
+    return Append(output, std::span(&head, 1));
+  }
+
+  Status Write(SlabTarget& target, std::uint64_t first) {
+    SLUICE_TRY(WriteHead(target.output));
+    static constexpr std::array<std::byte, 4096> kZeros{};
+    for (std::uint64_t left = target.padding; left > 0;) {
+      const std::uint64_t count = std::min<std::uint64_t>(left, kZeros.size());
+      target.payload.push_back(std::span(kZeros).first(count));
+      left -= count;
+    }
+    const FilePlan& plan = *outputs_[target.output].plan;
+    const std::uint64_t begin = plan.head.size() + plan.tensors[target.tensor].record.data_offset +
+                                *gguf::TensorBytes(target.expr->type, first);
+    if (begin != ends_[target.output]) {
+      SLUICE_TRY(outputs_[target.output].sink->Seek(begin));
+      ends_[target.output] = begin;
+    }
+    SLUICE_TRY(Append(target.output, target.payload));
+    TensorCounts& counts = report_.counts[target.output][target.tensor];
+    counts.overflowed += target.overflowed;
+    counts.zeroed += target.zeroed;
+    counts.corrected += target.corrected;
+    return Ok();
+  }
+
+  Status Append(std::size_t output, std::span<const std::span<const std::byte>> spans) {
+    SLUICE_TRY(outputs_[output].sink->Append(spans));
+    for (const auto bytes : spans) {
+      ends_[output] += bytes.size();
+      progress_.bytes_done += bytes.size();
+    }
+    return Ok();
+  }
+
   const SourceSet& sources_;
   std::span<const GraphOutput> outputs_;
   const GraphOptions& options_;
-  std::size_t heads_written_ = 0;
+  std::vector<std::uint64_t> ends_;  // where the next Append of each output would go on
   Progress progress_;
   GraphReport report_;
 };
@@ -130,10 +157,10 @@ class ConversionGraph {
     }
   }
 
-  Result<GraphReport> Run(std::size_t num_outputs) {
+  Result<GraphReport> Run() {
     Wire();
     if (!first_error_.failed()) {  // heads of outputs without tensors
-      Guarded([&] { return writer_.WriteHeadsUpTo(num_outputs); });
+      Guard([&] { return writer_.WriteMissingHeads(); });
     }
     if (std::optional<Error> error = first_error_.Take()) return *std::move(error);
     return writer_.TakeReport();
@@ -147,21 +174,15 @@ class ConversionGraph {
     if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
       Fail(MakeError(ErrorCode::kCancelled, "cancelled"));
     }
-    if (!first_error_.failed()) Guarded([&] { return stage(token->slab); });
+    if (!first_error_.failed()) Guard([&] { return stage(token->slab); });
     return token;
   }
 
   // Turns what `work` returns or throws into the run's error.
   template <class Work>
-  void Guarded(const Work& work) {
-    try {
-      Status status = work();
-      if (!status) Fail(std::move(status).error());
-    } catch (const std::bad_alloc&) {
-      Fail(MakeError(ErrorCode::kResource, "out of memory"));
-    } catch (const std::exception& exception) {
-      Fail(MakeError(ErrorCode::kBug, "unexpected exception").Actual(exception.what()));
-    }
+  void Guard(const Work& work) {
+    Status status = Guarded(work);
+    if (!status) Fail(std::move(status).error());
   }
 
   void Fail(Error error) {
@@ -235,7 +256,7 @@ Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutp
   tbb::task_arena arena(options.threads);
   return arena.execute([&] {
     ConversionGraph graph(sources, outputs, options);
-    return graph.Run(outputs.size());
+    return graph.Run();
   });
 }
 

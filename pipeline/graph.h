@@ -35,6 +35,9 @@ struct GraphOptions {
 struct GraphOutput {
   const FilePlan* plan = nullptr;
   Sink* sink = nullptr;
+  // Number of the model that the file is a part of. Tensors of different models with the same
+  // source are made together; those of the first model with an output go in file order.
+  std::size_t model = 0;
 };
 
 // What encoding did to a tensor's values.
@@ -48,15 +51,19 @@ struct TensorCounts {
 
 struct GraphReport {
   std::uint64_t slabs = 0;
+  std::uint64_t source_bytes = 0;    // gathered, each once for all models that are made of it
+  std::uint64_t decoded_values = 0;  // likewise
   std::vector<std::vector<TensorCounts>> counts;  // of each output's tensors
 };
 
 // The smallest memory budget that RunGraph accepts.
 inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{8} << 20;
 
-// Writes head and data of every output, in order, one output after the other. The sinks are not
-// finished. The first error cancels what is under way and is returned. Output bytes do not depend
-// on any option. REQUIRES: threads >= 1, memory_bytes >= kMinMemoryBytes.
+// Writes head and data of every output. The files of one model, or of the first of several, are
+// written in order, one after the other; those of further models too, as far as their tensors stand
+// in the same order, otherwise by Sink::Seek. The sinks are not finished. The first error cancels
+// what is under way and is returned. Output bytes do not depend on any option. REQUIRES: threads >=
+// 1, memory_bytes >= kMinMemoryBytes.
 Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
                              const GraphOptions& options);
 

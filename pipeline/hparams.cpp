@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <set>
 
 namespace sluice {
 namespace {
@@ -20,10 +23,7 @@ constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::uint32_t>::max();
 
 Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::optional<json::Document>();
-  SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxConfigBytes));
-  return std::optional<json::Document>(std::move(document));
+  return json::Document::LoadIfPresent(path.string(), kMaxConfigBytes);
 }
 
 // Where a rule looks, in order.
@@ -145,6 +145,82 @@ std::string FieldName(const HParamRule& rule, std::string_view path) {
   return fmt::format("{}{}", rule.section == arch::Section::kVision ? "vision_config." : "", path);
 }
 
+// Divisors, bases of powers and terms under a root: 0, a negative number or one that binary32 takes
+// for 0 would make every value computed from them infinite or not a number.
+bool MustBePositive(Hp id) {
+  constexpr std::array kPositive{
+      Hp::kRopeTheta,          Hp::kVisionTheta,         Hp::kRopeFactor, Hp::kRopeLowFreqFactor,
+      Hp::kRopeHighFreqFactor, Hp::kRopeAttentionFactor, Hp::kRmsEps,     Hp::kLayerNormEps,
+      Hp::kVisionEps};
+  return std::find(kPositive.begin(), kPositive.end(), id) != kPositive.end();
+}
+
+Result<HpValue> ReadField(const HParamRule& rule, json::Element field) {
+  SLUICE_ASSIGN(HpValue value, ReadValue(rule.kind, field));
+  if (MustBePositive(rule.id) && static_cast<float>(std::get<double>(value)) <= 0) {
+    return WrongType("a number above 0 that fits 32-bit floating point", field);
+  }
+  return value;
+}
+
+// An object that holds fields, such as rope_scaling, and is something else would hide all of them.
+void CheckParts(const arch::Family& family, const ConfigFiles& files,
+                std::vector<Error>& problems) {
+  std::set<std::string> seen;
+  for (const HParamRule& rule : family.hparams) {
+    for (const std::string_view path : rule.paths) {
+      const std::size_t dot = path.find('.');
+      if (dot == std::string_view::npos) continue;
+      const std::string_view part = path.substr(0, dot);
+      if (!seen.insert(FieldName(rule, part)).second) continue;
+      for (const json::Element root : Roots(rule.section, files)) {
+        const auto found = json::Find(root, part);
+        if (!found || found->is_object()) continue;
+        Error error = WrongType("an object", *found);
+        error.what = fmt::format("field '{}' is unusable", FieldName(rule, part));
+        problems.push_back(std::move(error).In(files.config.path()));
+        break;
+      }
+    }
+  }
+}
+
+void CheckUsedExperts(const arch::HParams& hparams, const std::string& config_path,
+                      std::vector<Error>& problems) {
+  if (!hparams.Has(Hp::kExperts) || !hparams.Has(Hp::kUsedExperts)) return;
+  const std::uint64_t experts = hparams.Count(Hp::kExperts);
+  const std::uint64_t used = hparams.Count(Hp::kUsedExperts);
+  if (used <= experts) return;
+  problems.push_back(MakeError(ErrorCode::kCorrupt, "field 'num_experts_per_tok' is unusable")
+                         .In(config_path)
+                         .Expected(fmt::format("at most the {} experts of a block", experts))
+                         .Actual(fmt::format("{}", used)));
+}
+
+// MLlama's embeddings are counted by max_num_tiles; the list itself is written nowhere, yet one
+// that is no list of pairs is a damaged configuration.
+void CheckAspectRatios(const arch::Family& family, const ConfigFiles& files,
+                       std::vector<Error>& problems) {
+  const bool counts_aspects =
+      std::any_of(family.derived.begin(), family.derived.end(),
+                  [](const arch::DerivedRule& rule) { return rule.id == Hp::kVisionAspects; });
+  const auto ratios = json::FindPath(files.config.root(), "vision_config.supported_aspect_ratios");
+  if (!counts_aspects || !ratios) return;
+  const auto is_pair = [](json::Element element) {
+    const auto pair = json::AsArray(element);
+    return pair && pair->size() == 2 &&
+           std::all_of(pair->begin(), pair->end(), [](json::Element side) {
+             const auto tiles = json::AsInteger(side);
+             return tiles && *tiles > 0;
+           });
+  };
+  const auto list = json::AsArray(*ratios);
+  if (list && std::all_of(list->begin(), list->end(), is_pair)) return;
+  Error error = WrongType("a list of pairs of integers from 1", *ratios);
+  error.what = "field 'vision_config.supported_aspect_ratios' is unusable";
+  problems.push_back(std::move(error).In(files.config.path()));
+}
+
 // Every name that the field goes by.
 std::string FieldNames(const HParamRule& rule) {
   std::string names;
@@ -192,9 +268,11 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
                           std::vector<Error>& problems) {
   arch::HParams hparams;
   const std::size_t before = problems.size();
+  CheckParts(family, files, problems);
+  CheckAspectRatios(family, files, problems);
   for (const HParamRule& rule : family.hparams) {
     if (const std::optional<Found> found = FindField(rule, files)) {
-      Result<HpValue> value = ReadValue(rule.kind, found->value);
+      Result<HpValue> value = ReadField(rule, found->value);
       if (value) {
         hparams.Set(rule.id, *std::move(value), true);
       } else {
@@ -211,6 +289,7 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
     }
   }
   if (problems.size() != before) return hparams;
+  CheckUsedExperts(hparams, files.config.path(), problems);
   for (const arch::DerivedRule& rule : family.derived) {
     if (!hparams.Has(rule.id)) hparams.Set(rule.id, rule.compute(hparams), false);
   }

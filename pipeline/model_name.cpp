@@ -15,12 +15,25 @@ namespace {
 constexpr std::string_view kSizeLetters = " KMBT";
 
 bool IsDigit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; }
-bool IsLetter(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; }
+// Characters beyond ASCII count as letters.
+bool IsLetter(char c) {
+  constexpr unsigned char kFirstBeyondAscii = 0x80;
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= kFirstBeyondAscii || std::isalpha(byte) != 0;
+}
 char Upper(char c) { return static_cast<char>(std::toupper(static_cast<unsigned char>(c))); }
 char Lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 
-bool Matches(const std::string& part, const char* pattern) {
-  return std::regex_match(part, std::regex(pattern, std::regex::ECMAScript | std::regex::icase));
+// std::regex recurses with the text; no label and no id is this long.
+constexpr std::size_t kMaxLabelBytes = 64;
+constexpr std::size_t kMaxIdBytes = 256;
+
+std::regex Pattern(const char* pattern) {
+  return std::regex(pattern, std::regex::ECMAScript | std::regex::icase);
+}
+
+bool Matches(std::string_view part, const std::regex& pattern) {
+  return part.size() <= kMaxLabelBytes && std::regex_match(part.begin(), part.end(), pattern);
 }
 
 struct Part {
@@ -73,14 +86,18 @@ bool IsFarFromSize(const std::string& label, std::uint64_t total_parameters) {
 }
 
 void Classify(Part& part, bool is_first, std::uint64_t total_parameters) {
-  if (Matches(part.text, R"((v|iter)?\d+([.]\d+)*)")) {
+  static const std::regex kVersion = Pattern(R"((v|iter)?\d+([.]\d+)*)");
+  static const std::regex kType = Pattern(R"(i?q\d(_\w)*|b?fp?(16|32))");
+  static const std::regex kSize =
+      Pattern(R"((([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl))");
+  static const std::regex kFinetune = Pattern("chat|instruct|vision|lora");
+  if (Matches(part.text, kVersion)) {
     part.version = true;
-  } else if (Matches(part.text, R"(i?q\d(_\w)*|b?fp?(16|32))")) {
+  } else if (Matches(part.text, kType)) {
     part.type = true;
   } else if (is_first) {
     return;
-  } else if (Matches(part.text,
-                     R"((([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl))")) {
+  } else if (Matches(part.text, kSize)) {
     part.text = NormaliseSize(part.text);
     if (IsFarFromSize(part.text, total_parameters)) {
       part.text.back() = Lower(part.text.back());
@@ -88,7 +105,7 @@ void Classify(Part& part, bool is_first, std::uint64_t total_parameters) {
     } else {
       part.size = true;
     }
-  } else if (Matches(part.text, "chat|instruct|vision|lora")) {
+  } else if (Matches(part.text, kFinetune)) {
     part.finetune = true;
   }
 }
@@ -128,7 +145,7 @@ std::string JoinParts(const std::vector<Part>& parts, Test test) {
   return fmt::format("{}", fmt::join(chosen, "-"));
 }
 
-// A capital for the first letter of each run of letters.
+// A capital for the first letter of each run of letters, if it is an ASCII letter.
 std::string TitleCase(std::string_view word) {
   std::string title;
   bool after_letter = false;
@@ -149,7 +166,7 @@ bool IsLowerCase(std::string_view word) {
 
 ModelId ParseModelId(std::string_view id, std::uint64_t total_parameters) {
   ModelId parsed;
-  if (id.find(' ') != std::string_view::npos) {
+  if (id.find(' ') != std::string_view::npos || id.size() > kMaxIdBytes) {
     parsed.full_name = id;
     return parsed;
   }
@@ -180,12 +197,13 @@ ModelId ParseModelId(std::string_view id, std::uint64_t total_parameters) {
 }
 
 std::string TitleOf(std::string_view id) {
-  static const std::regex kKeep(R"(v\d+(\.\d+)*|\d.*)");
+  static const std::regex kVersion = Pattern(R"(v\d+(\.\d+)*)");
   std::vector<std::string> words;
   std::string word;
   const auto flush = [&] {
     if (word.empty()) return;
-    words.push_back(IsLowerCase(word) && !std::regex_match(word, kKeep) ? TitleCase(word) : word);
+    const bool keeps = !IsLowerCase(word) || IsDigit(word.front()) || Matches(word, kVersion);
+    words.push_back(keeps ? word : TitleCase(word));
     word.clear();
   };
   for (const char c : id) {

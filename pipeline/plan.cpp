@@ -14,6 +14,8 @@
 #include "pipeline/key_values.h"
 #include "pipeline/layout.h"
 #include "pipeline/mlx/fold.h"
+#include "pipeline/prequantized/packed_tensors.h"
+#include "pipeline/prequantized/quantization_config.h"
 #include "pipeline/quantize/apply.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
@@ -95,13 +97,15 @@ Result<ChosenFiles> ChooseFiles(const arch::Family& family, const std::string& a
 // ---- Element types
 // --------------------------------------------------------------------------------
 
-// llama.cpp's converter: the first matrix in BF16 or F16 decides for the whole file.
-TensorType AutoType(const TensorIndex& index) {
-  for (std::uint32_t position = 0; position < index.size(); ++position) {
-    const safetensors::TensorInfo& info = *index[position].info;
-    if (info.shape.size() < 2) continue;
-    if (info.dtype == Dtype::kBF16) return TensorType::kBF16;
-    if (info.dtype == Dtype::kF16) return TensorType::kF16;
+// llama.cpp's converter: the first matrix in BF16 or F16, be it one of scales, decides for the
+// whole file.
+TensorType AutoType(const safetensors::ShardSet& shards) {
+  for (const safetensors::Shard& shard : shards.shards) {
+    for (const safetensors::TensorInfo& info : shard.header.tensors) {
+      if (info.shape.size() < 2) continue;
+      if (info.dtype == Dtype::kBF16) return TensorType::kBF16;
+      if (info.dtype == Dtype::kF16) return TensorType::kF16;
+    }
   }
   return TensorType::kF16;
 }
@@ -210,7 +214,7 @@ class Planner {
 
  private:
   Status LoadCheckpoint();
-  Status FoldQuantized();
+  Status FindQuantized();
   Status BindTensors();
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
@@ -232,6 +236,7 @@ class Planner {
   arch::HParams hparams_;
   safetensors::ShardSet shards_;
   MlxTensors mlx_;
+  PackedTensors packed_;
   std::optional<TensorIndex> index_;
   std::vector<ParameterCounts> parameters_;  // of each file
 };
@@ -248,15 +253,22 @@ Status Planner::LoadCheckpoint() {
   SLUICE_ASSIGN(plan_.family, ChooseFamily(architecture, config_->config.path()));
   SLUICE_ASSIGN(chosen_, ChooseFiles(*plan_.family, architecture, options_));
   plan_.dialect = chosen_.dialect;
-  SLUICE_TRY(FoldQuantized());
-  index_.emplace(shards_);
-  plan_.source_tensors = index_->size();
+  for (const safetensors::Shard& shard : shards_.shards) {
+    plan_.source_tensors += shard.header.tensors.size();
+  }
+  SLUICE_TRY(FindQuantized());
+  index_.emplace(shards_, packed_);
   return Ok();
 }
 
-Status Planner::FoldQuantized() {
+Status Planner::FindQuantized() {
   SLUICE_ASSIGN(mlx_, FoldMlxTensors(config_->config, shards_));
-  if (mlx_.empty() || options_.mlx_weights) return Ok();
+  if (mlx_.empty()) {
+    SLUICE_ASSIGN(packed_, FindPackedTensors(plan_.folder, config_->config, shards_, problems_));
+    plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
+    return Problems();
+  }
+  if (options_.mlx_weights) return Ok();
   return MakeError(ErrorCode::kUnsupported, "weights are quantized in the MLX layout")
       .In(plan_.folder)
       .At(mlx_.begin()->first)
@@ -311,8 +323,7 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
     for (const BoundSource& source : bound.sources) {
       const SourceTensor& from = (*index_)[source.position];
       expr.elements += source.view.elements();
-      expr.segments.push_back(
-          {from.shard, from.info->offset, from.info->dtype, source.view, expr.elements});
+      expr.segments.push_back(from.SegmentOf(source.view, expr.elements));
       const auto quantized = mlx_.find(from.info->name);
       if (quantized != mlx_.end()) expr.segments.back().mlx = quantized->second;
     }
@@ -324,6 +335,12 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
       tensor.source = fmt::format("{} .. {}", tensor.source, last);
     }
     tensor.views = DescribeViews(*bound.rule, hparams_);
+    const auto packed = std::find_if(expr.segments.begin(), expr.segments.end(),
+                                     [](const Segment& one) { return one.packed != nullptr; });
+    if (packed != expr.segments.end()) {
+      const std::string& words = packed->packed->words;
+      tensor.views = tensor.views.empty() ? words : fmt::format("{}, {}", words, tensor.views);
+    }
     if (bound.rule->pointwise != arch::Pointwise::kNone) {
       expr.steps.push_back(PointwiseStep::kTanh);
       if (bound.rule->pointwise == arch::Pointwise::kOneMinusTanh) {
@@ -342,7 +359,7 @@ FilePlan Planner::PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bou
   FilePlan file;
   file.spec = &spec;
   SortTensors(spec.dialect, bound);
-  const TypeChooser types(spec.dialect, options_.outtype, AutoType(*index_));
+  const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
   for (const BoundTensor& tensor : bound) file.tensors.push_back(PlanTensor(tensor, types));
   parameters_.push_back(CountParameters(bound));
   return file;
@@ -392,9 +409,11 @@ void Planner::PlanMetadata(FilePlan& file) {
   file.metadata.Set("general.architecture", std::string(spec.gguf_arch));
   std::uint32_t file_type = MajorityFileType(file.tensors);
   if (is_llama_cpp) {
+    // A second file would repeat what is wrong with the same sources.
+    std::vector<std::string> repeated;
     AddGeneral(plan_.folder, *config_, spec.role, options_.model_name, parameters, file.metadata,
-               plan_.warnings);
-    const TypeChooser types(spec.dialect, options_.outtype, AutoType(*index_));
+               spec.role == Role::kModel ? plan_.warnings : repeated);
+    const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
     file_type = FileTypeNumber(types.Requested(Dtype::kF32));
   } else if (!options_.model_name.empty()) {
     file.metadata.Set("general.name", options_.model_name);
@@ -402,7 +421,7 @@ void Planner::PlanMetadata(FilePlan& file) {
   AddKeyValues(spec, hparams_, file_type, file.metadata, problems_);
   constexpr std::uint32_t kQuantizationVersion = 2;  // ggml.h: GGML_QNT_VERSION
   file.metadata.Set("general.quantization_version", kQuantizationVersion);
-  if (spec.role == Role::kModel) PlanTokenizer(file);
+  if (spec.role == Role::kModel && options_.with_tokenizer) PlanTokenizer(file);
   for (const auto& [key, value] : options_.overrides) file.metadata.Set(key, value);
   if (!is_llama_cpp) file.metadata.SortByKey();
 }

@@ -1,23 +1,12 @@
 #include "pipeline/slab_source.h"
 
+#include <utility>
+
 namespace sluice {
+namespace {
 
-SlabSource::SlabSource(const SourceSet& sources, std::span<const GraphOutput> outputs,
-                       std::uint64_t max_slab_bytes)
-    : sources_(sources), outputs_(outputs), max_slab_bytes_(max_slab_bytes) {}
-
-// The tensor of the next slab, past all that are finished.
-const PlannedTensor* SlabSource::Current() {
-  while (output_ < outputs_.size()) {
-    const std::vector<PlannedTensor>& tensors = outputs_[output_].plan->tensors;
-    if (tensor_ < tensors.size()) return &tensors[tensor_];
-    ++output_;
-    tensor_ = 0;
-  }
-  return nullptr;
-}
-
-std::uint64_t SlabSource::PaddingAfter(const FilePlan& file, std::size_t tensor) const {
+// Zero bytes between a tensor and the next one, or the end of the data section.
+std::uint64_t PaddingAfter(const FilePlan& file, std::size_t tensor) {
   const gguf::TensorRecord& record = file.tensors[tensor].record;
   const bool is_last = tensor + 1 == file.tensors.size();
   const std::uint64_t next =
@@ -25,23 +14,43 @@ std::uint64_t SlabSource::PaddingAfter(const FilePlan& file, std::size_t tensor)
   return next - record.data_offset - record.bytes;
 }
 
+}  // namespace
+
+SlabSource::SlabSource(const SourceSet& sources, std::span<const GraphOutput> outputs,
+                       std::uint64_t max_slab_bytes)
+    : sources_(sources),
+      outputs_(outputs),
+      max_slab_bytes_(max_slab_bytes),
+      groups_(GroupTensors(outputs)) {}
+
+SlabTarget SlabSource::TargetAt(const TensorPlace& place, bool ends) const {
+  SlabTarget target;
+  target.output = place.output;
+  target.tensor = place.tensor;
+  target.expr = &TensorAt(outputs_, place).expr;
+  if (ends) target.padding = PaddingAfter(*outputs_[place.output].plan, place.tensor);
+  return target;
+}
+
 std::optional<Slab> SlabSource::Next() {
-  const PlannedTensor* tensor = Current();
-  if (tensor == nullptr) return std::nullopt;
-  if (element_ == 0) cost_ = CostOf(tensor->expr, sources_);
+  if (group_ == groups_.size()) return std::nullopt;
+  const TensorGroup& group = groups_[group_];
+  const ExprGroup exprs = ExprsOf(outputs_, group);
+  if (element_ == 0) cost_ = CostOf(exprs, sources_);
   Slab slab;
   slab.index = index_++;
-  slab.output = output_;
-  slab.tensor = tensor_;
-  slab.expr = &tensor->expr;
   slab.first = element_;
-  slab.count = NextSlabElements(tensor->expr, cost_, element_, max_slab_bytes_);
-  slab.buffer_bytes = SlabBytes(tensor->expr, cost_, slab.count);
+  slab.count = NextSlabElements(exprs, cost_, element_, max_slab_bytes_);
+  slab.buffer_bytes = SlabBytes(exprs, cost_, slab.count);
   element_ += slab.count;
-  if (element_ == tensor->expr.elements) {
-    slab.padding = PaddingAfter(*outputs_[output_].plan, tensor_);
+  const bool ends = element_ == exprs.front().elements;
+  static_cast<SlabTarget&>(slab) = TargetAt(group.front(), ends);
+  for (const TensorPlace& place : std::span(group).subspan(1)) {
+    slab.twins.push_back(TargetAt(place, ends));
+  }
+  if (ends) {
     element_ = 0;
-    ++tensor_;
+    ++group_;
   }
   return slab;
 }

@@ -1,11 +1,13 @@
-// Cuts the tensors of all outputs into slabs, in file order.
+// Cuts the tensors of all outputs into slabs, in file order of the first model.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "pipeline/graph.h"
+#include "pipeline/tensor_groups.h"
 #include "stages/slab.h"
 
 namespace sluice {
@@ -21,15 +23,15 @@ class SlabSource {
   std::optional<Slab> Next();
 
  private:
-  [[nodiscard]] const PlannedTensor* Current();
-  [[nodiscard]] std::uint64_t PaddingAfter(const FilePlan& file, std::size_t tensor) const;
+  // `ends`: whether the slab is the tensor's last.
+  [[nodiscard]] SlabTarget TargetAt(const TensorPlace& place, bool ends) const;
 
   const SourceSet& sources_;
   std::span<const GraphOutput> outputs_;
   std::uint64_t max_slab_bytes_;
+  std::vector<TensorGroup> groups_;
   std::uint64_t index_ = 0;
-  std::size_t output_ = 0;
-  std::size_t tensor_ = 0;
+  std::size_t group_ = 0;
   std::uint64_t element_ = 0;
   SlabCost cost_;
 };

@@ -74,7 +74,8 @@ void AddIdList(const ConfigFiles& config, const SpecialRole& role, gguf::Metadat
   if (!list) return;
   std::vector<std::int32_t> ids;
   for (const json::Element item : *list) {
-    if (const auto id = json::AsInteger(item)) ids.push_back(static_cast<std::int32_t>(*id));
+    const auto id = json::AsInteger(item);
+    if (id && std::in_range<std::int32_t>(*id)) ids.push_back(static_cast<std::int32_t>(*id));
   }
   if (ids.empty()) return;
   metadata.Set(fmt::format("tokenizer.ggml.{}_token_ids", role.key),
@@ -107,7 +108,7 @@ std::optional<std::uint32_t> IdFromConfig(const ConfigFiles& config, std::string
   for (const auto& element :
        {json::Find(root, field), json::FindPath(root, "text_config." + field)}) {
     const auto id = json::AsInteger(element);
-    if (id && *id >= 0) return static_cast<std::uint32_t>(*id);
+    if (id && std::in_range<std::uint32_t>(*id)) return static_cast<std::uint32_t>(*id);
   }
   return std::nullopt;
 }

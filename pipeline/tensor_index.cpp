@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <tuple>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -35,12 +37,38 @@ NamePattern PatternOf(std::string_view name) {
   }
 }
 
-TensorIndex::TensorIndex(const safetensors::ShardSet& shards) {
+StridedView SourceTensor::View() const {
+  if (packed == nullptr || !packed->transposed) return StridedView::Whole(info->shape);
+  std::vector<std::uint64_t> stored = info->shape;
+  const std::size_t last = stored.size() - 1;
+  std::swap(stored[last], stored[last - 1]);
+  StridedView view = StridedView::Whole(stored);
+  view.Swap(last - 1, last);
+  return view;
+}
+
+Segment SourceTensor::SegmentOf(const StridedView& view, std::uint64_t end) const {
+  Segment segment{shard, info->offset, info->dtype, view, end};
+  if (packed != nullptr) {
+    segment.dtype = Dtype::kF32;
+    segment.packed = packed->source;
+  }
+  return segment;
+}
+
+TensorIndex::TensorIndex(const safetensors::ShardSet& shards, const PackedTensors& packed) {
   for (std::size_t shard = 0; shard < shards.shards.size(); ++shard) {
     for (const safetensors::TensorInfo& info : shards.shards[shard].header.tensors) {
+      if (packed.parts.contains(info.name)) continue;
       tensors_.push_back({&info, static_cast<std::uint32_t>(shard)});
     }
   }
+  for (const PackedTensor& tensor : packed.tensors) {
+    tensors_.push_back({&tensor.info, tensor.source->codes.shard, &tensor});
+  }
+  std::sort(tensors_.begin(), tensors_.end(), [](const SourceTensor& a, const SourceTensor& b) {
+    return std::tie(a.shard, a.info->name) < std::tie(b.shard, b.info->name);
+  });
   by_name_.reserve(tensors_.size());
   for (std::uint32_t position = 0; position < tensors_.size(); ++position) {
     const std::string_view name = tensors_[position].info->name;

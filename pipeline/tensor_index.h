@@ -10,12 +10,20 @@
 #include <vector>
 
 #include "formats/safetensors/shards.h"
+#include "pipeline/prequantized/packed_tensors.h"
+#include "stages/tensor_expr.h"
 
 namespace sluice {
 
 struct SourceTensor {
-  const safetensors::TensorInfo* info = nullptr;
+  const safetensors::TensorInfo* info = nullptr;  // of a packed tensor: as if it were not packed
   std::uint32_t shard = 0;
+  const PackedTensor* packed = nullptr;
+
+  // The elements in the order of info->shape, as the file stores them.
+  [[nodiscard]] StridedView View() const;
+  // A run of target elements that ends before `end`: those of a view of this tensor.
+  [[nodiscard]] Segment SegmentOf(const StridedView& view, std::uint64_t end) const;
 };
 
 // A tensor name with its decimal components (those between dots that are canonical decimal numbers)
@@ -28,10 +36,11 @@ struct NamePattern {
 [[nodiscard]] NamePattern PatternOf(std::string_view name);
 
 // All tensors of a shard set, numbered by shard and then by name: the order in which llama.cpp's
-// converter meets them. The set must outlive the index and stay where it is.
+// converter meets them. Packed tensors stand in place of what they are made of. Both arguments must
+// outlive the index and stay where they are.
 class TensorIndex {
  public:
-  explicit TensorIndex(const safetensors::ShardSet& shards);
+  explicit TensorIndex(const safetensors::ShardSet& shards, const PackedTensors& packed = {});
 
   [[nodiscard]] std::size_t size() const { return tensors_.size(); }
   [[nodiscard]] const SourceTensor& operator[](std::uint32_t position) const {

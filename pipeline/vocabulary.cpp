@@ -3,21 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <set>
+#include <array>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
-#include "formats/lfs_pointer.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 
 namespace sluice {
 namespace {
 
-namespace fs = std::filesystem;
 using tokenizer::TokenType;
 
-constexpr std::uint64_t kMaxJsonBytes = std::uint64_t{256} << 20;
 constexpr std::string_view kLowLine = "\u2581";  // SentencePiece's mark for a space
 
 // Scores of entries that are no pieces of the model, as the two converters write them.
@@ -25,14 +22,14 @@ constexpr float kAddedScore = -1000.0F;
 constexpr float kLlamaCppPaddingScore = -10000.0F;
 constexpr float kOllamaPaddingScore = -1.0F;
 
-bool IsLlamaCpp(arch::Dialect dialect) { return dialect == arch::Dialect::kLlamaCpp; }
+// Definitions of tokenizer.json's normalizer.
+constexpr std::string_view kNoNormalizers = R"({"type":"Sequence","normalizers":[]})";
+constexpr std::array<std::string_view, 2> kSpaceNormalizers{
+    R"({"type":"Replace","pattern":{"String":" "},"content":"▁"})",
+    R"({"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]})",
+};
 
-Result<std::optional<json::Document>> LoadOptional(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::optional<json::Document>();
-  SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxJsonBytes));
-  return std::optional<json::Document>(std::move(document));
-}
+bool IsLlamaCpp(arch::Dialect dialect) { return dialect == arch::Dialect::kLlamaCpp; }
 
 // Texts that llama.cpp's converter takes for control tokens although they are not marked so.
 bool LooksSpecial(std::string_view text) {
@@ -73,14 +70,80 @@ void Append(TokenTable& table, const Entry& entry) {
   table.types.push_back(static_cast<std::int32_t>(entry.type));
 }
 
+// What llama.cpp's converter has for an id without a token.
+Entry UnusedEntry(std::size_t id) {
+  return {fmt::format("[PAD{}]", id), kLlamaCppPaddingScore, TokenType::kUnused};
+}
+
 void Pad(TokenTable& table, arch::Dialect dialect, std::uint64_t vocab_size) {
   for (std::uint64_t i = 0; table.tokens.size() < vocab_size; ++i) {
     if (IsLlamaCpp(dialect)) {
-      const std::size_t id = table.tokens.size();
-      Append(table, {fmt::format("[PAD{}]", id), kLlamaCppPaddingScore, TokenType::kUnused});
+      Append(table, UnusedEntry(table.tokens.size()));
     } else {
       Append(table, {fmt::format("[PAD{}]", i), kOllamaPaddingScore, TokenType::kUserDefined});
     }
+  }
+}
+
+Error TooManyTokens(std::uint64_t vocab_size, std::string_view actual) {
+  return MakeError(ErrorCode::kMismatch, "the tokenizer has more tokens than the model")
+      .Expected(fmt::format("at most vocab_size = {}", vocab_size))
+      .Actual(actual);
+}
+
+// Ollama's converter would shift the tokens behind a gap.
+Status CheckGaps(const tokenizer::BpeVocabulary& bpe, arch::Dialect dialect) {
+  if (bpe.gaps.empty() || IsLlamaCpp(dialect)) return Ok();
+  return MakeError(ErrorCode::kCorrupt, "token ids are not contiguous")
+      .Expected(fmt::format("a token with id {}", bpe.gaps.front()))
+      .Actual("none")
+      .Advice("--dialect llama.cpp fills such gaps");
+}
+
+// Loaders need the parts of a merge and what it gives to be tokens.
+Status CheckMerges(const tokenizer::BpeVocabulary& bpe) {
+  std::unordered_set<std::string> tokens;  // as merges write them: without spaces
+  tokens.reserve(bpe.tokens.size());
+  for (std::size_t id = 0; id < bpe.tokens.size(); ++id) {
+    tokens.insert(tokenizer::EncodeSpaces(bpe.tokens.StringAt(id)));
+  }
+  for (std::size_t rank = 0; rank < bpe.merges.size(); ++rank) {
+    const std::string_view merge = bpe.merges.StringAt(rank);
+    const std::string left(merge.substr(0, merge.find(' ')));
+    const std::string right(merge.substr(left.size() + 1));
+    for (const std::string& text : {left, right, left + right}) {
+      if (tokens.contains(text)) continue;
+      return MakeError(ErrorCode::kCorrupt, fmt::format("merge {} is not of tokens", rank))
+          .Expected(fmt::format("'{}' in the vocabulary", text))
+          .Actual(merge);
+    }
+  }
+  return Ok();
+}
+
+// Normalizers that need no warning: those that change no text, that of the published Qwen2 files,
+// which readers of "qwen2" are made for, and those of SentencePiece, whose readers mark spaces
+// themselves.
+bool IsUsualNormalizer(const tokenizer::BpeVocabulary& bpe) {
+  const std::string& normalizer = bpe.normalizer;
+  if (normalizer.empty() || normalizer == kNoNormalizers) return true;
+  if (bpe.byte_fallback) return std::ranges::count(kSpaceNormalizers, normalizer) > 0;
+  return normalizer == R"({"type":"NFC"})" &&
+         tokenizer::RecognisePreTokenizer(bpe.pre_tokenizer) == "qwen2";
+}
+
+// What the file cannot say as the tokenizer does.
+void WarnOfLosses(const tokenizer::BpeVocabulary& bpe, arch::Dialect dialect,
+                  std::vector<std::string>& warnings) {
+  if (!bpe.gaps.empty() && IsLlamaCpp(dialect)) {
+    warnings.push_back(fmt::format(
+        "the tokenizer has no tokens for {} ids, the first of them {}: unused tokens [PADn] are "
+        "written for them",
+        bpe.gaps.size(), bpe.gaps.front()));
+  }
+  if (!IsUsualNormalizer(bpe)) {
+    warnings.push_back(fmt::format(
+        "readers of GGUF files do not apply the normalizer of the tokenizer: {}", bpe.normalizer));
   }
 }
 
@@ -102,7 +165,13 @@ TokenTable ByteLevelTable(const tokenizer::BpeVocabulary& bpe, arch::Dialect dia
   table.model = "gpt2";
   table.merges = bpe.merges;
   auto added = bpe.added.begin();
+  auto gap = bpe.gaps.begin();
   for (std::uint32_t id = 0; id < bpe.tokens.size(); ++id) {
+    if (gap != bpe.gaps.end() && *gap == id) {
+      Append(table, UnusedEntry(id));
+      ++gap;
+      continue;
+    }
     Entry entry{std::string(bpe.tokens.StringAt(id)), static_cast<float>(id), TokenType::kNormal};
     while (added != bpe.added.end() && added->id < id) ++added;
     if (added != bpe.added.end() && added->id == id) {
@@ -132,6 +201,7 @@ TokenTable ByteFallbackTable(const tokenizer::BpeVocabulary& bpe, arch::Dialect 
   table.pre = "default";
   table.merges = gguf::Array(gguf::ValueType::kString);
   for (std::size_t id = 0; id < table.tokens.size(); ++id) {
+    if (table.types[id] == static_cast<std::int32_t>(TokenType::kUnused)) continue;
     const std::string text(table.tokens.StringAt(id));
     const auto found = scores.find(text);
     table.scores[id] = found == scores.end() ? 0.0F : found->second;
@@ -187,7 +257,33 @@ std::vector<std::string> ControlTexts(const TokenizerFiles& files) {
   return texts;
 }
 
-Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect dialect) {
+// Puts the added tokens behind the pieces, or in their place.
+Status PlaceExtraEntries(const TokenizerFiles& files, arch::Dialect dialect,
+                         std::uint64_t vocab_size, std::vector<Entry>& entries) {
+  auto extra = ExtraEntries(files, dialect);
+  std::stable_sort(extra.begin(), extra.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [id, entry] : extra) {
+    if (IsLlamaCpp(dialect)) {
+      if (id >= vocab_size && id >= entries.size()) {
+        return TooManyTokens(vocab_size, fmt::format("'{}' with id {}", entry.text, id));
+      }
+      while (entries.size() <= id) entries.push_back(UnusedEntry(entries.size()));
+      entries[id] = std::move(entry);
+    } else if (id > entries.size()) {
+      return MakeError(ErrorCode::kCorrupt, "added token ids are not contiguous")
+          .Expected(fmt::format("an added token with id {}", entries.size()))
+          .Actual(fmt::format("'{}' with id {}", entry.text, id))
+          .Advice("--dialect llama.cpp fills such gaps");
+    } else if (id == entries.size()) {
+      entries.push_back(std::move(entry));
+    }
+  }
+  return Ok();
+}
+
+Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect dialect,
+                                      std::uint64_t vocab_size) {
   std::vector<Entry> entries;
   entries.reserve(files.pieces.size());
   for (const tokenizer::Piece& piece : files.pieces) {
@@ -200,21 +296,7 @@ Result<TokenTable> SentencePieceTable(const TokenizerFiles& files, arch::Dialect
       }
     }
   }
-  auto extra = ExtraEntries(files, dialect);
-  std::stable_sort(extra.begin(), extra.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (auto& [id, entry] : extra) {
-    if (id > entries.size()) {
-      return MakeError(ErrorCode::kCorrupt, "added token ids are not contiguous")
-          .Expected(fmt::format("an added token with id {}", entries.size()))
-          .Actual(fmt::format("'{}' with id {}", entry.text, id));
-    }
-    if (id == entries.size()) {
-      entries.push_back(std::move(entry));
-    } else if (IsLlamaCpp(dialect)) {
-      entries[id] = std::move(entry);
-    }
-  }
+  SLUICE_TRY(PlaceExtraEntries(files, dialect, vocab_size, entries));
   TokenTable table;
   table.model = "llama";
   table.pre = "default";
@@ -228,88 +310,19 @@ gguf::Array ArrayOf(const std::vector<T>& values) {
   return gguf::Array::Of(std::span<const T>(values));
 }
 
-// added_tokens.json, which stands beside vocab.json; whether a token is special is said by
-// tokenizer_config.json.
-std::vector<tokenizer::AddedToken> AddedBesideVocab(const TokenizerFiles& files) {
-  std::set<std::string_view> special;
-  if (files.config) {
-    const auto decoder = json::Find(files.config->root(), "added_tokens_decoder");
-    if (const auto entries = json::AsObject(decoder)) {
-      for (const auto [id, token] : *entries) {
-        const auto text = json::AsString(json::Find(token, "content"));
-        if (text && json::AsBool(json::Find(token, "special")).value_or(false)) {
-          special.insert(*text);
-        }
-      }
-    }
-  }
-  std::vector<tokenizer::AddedToken> added;
-  const auto list = files.added_tokens ? json::AsObject(files.added_tokens->root()) : std::nullopt;
-  if (!list) return added;
-  for (const auto [text, id] : *list) {
-    std::uint64_t number = 0;
-    if (id.get(number) != simdjson::SUCCESS || number > UINT32_MAX) continue;
-    added.push_back(
-        {static_cast<std::uint32_t>(number), std::string(text), special.contains(text)});
-  }
-  return added;
-}
-
 }  // namespace
-
-Result<TokenizerFiles> LoadTokenizer(const std::string& folder,
-                                     std::vector<std::string>& warnings) {
-  const fs::path root(folder);
-  const auto exists = [&](std::string_view name) {
-    std::error_code error;
-    return fs::exists(root / name, error);
-  };
-  const auto path = [&](std::string_view name) { return (root / name).string(); };
-  TokenizerFiles files;
-  SLUICE_ASSIGN(files.config, LoadOptional(root / "tokenizer_config.json"));
-  SLUICE_ASSIGN(files.added_tokens, LoadOptional(root / "added_tokens.json"));
-  SLUICE_ASSIGN(files.special_map, LoadOptional(root / "special_tokens_map.json"));
-  if (exists("tokenizer.json")) {
-    Result<tokenizer::BpeVocabulary> bpe = tokenizer::ReadTokenizerJson(path("tokenizer.json"));
-    // Beside a SentencePiece model it may be of a type that is no BPE; the model then says it all.
-    if (bpe) {
-      files.bpe = *std::move(bpe);
-    } else if (!exists("tokenizer.model") || bpe.error().code != ErrorCode::kUnsupported) {
-      return std::move(bpe).error();
-    }
-  }
-  if (exists("tokenizer.model")) {
-    Result<std::vector<tokenizer::Piece>> pieces =
-        tokenizer::ReadSentencePiece(path("tokenizer.model"));
-    if (pieces) {
-      files.pieces = *std::move(pieces);
-    } else if (files.bpe && !IsLfsPointerError(pieces.error())) {
-      warnings.emplace_back("tokenizer.model is not SentencePiece: using tokenizer.json");
-    } else {
-      return std::move(pieces).error();
-    }
-    return files;
-  }
-  if (files.bpe) return files;
-  if (exists("vocab.json") && exists("merges.txt")) {
-    SLUICE_ASSIGN(files.bpe, tokenizer::ReadVocabAndMerges(path("vocab.json"), path("merges.txt"),
-                                                           AddedBesideVocab(files)));
-    return files;
-  }
-  return MakeError(ErrorCode::kMissing, "no tokenizer")
-      .In(folder)
-      .Expected("tokenizer.json, tokenizer.model, or vocab.json with merges.txt");
-}
 
 Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect dialect,
                                    const arch::TokenizerFacts& facts, const std::string& pre,
                                    std::uint64_t vocab_size) {
   TokenTable table;
   if (!files.pieces.empty()) {
-    SLUICE_ASSIGN(table, SentencePieceTable(files, dialect));
+    SLUICE_ASSIGN(table, SentencePieceTable(files, dialect, vocab_size));
   } else if (files.bpe->byte_fallback) {
+    SLUICE_TRY(CheckGaps(*files.bpe, dialect));
     table = ByteFallbackTable(*files.bpe, dialect);
   } else {
+    SLUICE_TRY(CheckGaps(*files.bpe, dialect));
     SLUICE_ASSIGN(const std::string name, PreTokenizerOf(*files.bpe, facts, pre));
     table = ByteLevelTable(*files.bpe, dialect);
     table.pre = name;
@@ -317,11 +330,10 @@ Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect di
       return MakeError(ErrorCode::kCorrupt, "the BPE tokenizer has no merges");
     }
   }
+  if (files.pieces.empty()) SLUICE_TRY(CheckMerges(*files.bpe));
   if (!pre.empty()) table.pre = pre;
   if (table.tokens.size() > vocab_size && IsLlamaCpp(dialect)) {
-    return MakeError(ErrorCode::kMismatch, "the tokenizer has more tokens than the model")
-        .Expected(fmt::format("at most vocab_size = {}", vocab_size))
-        .Actual(fmt::format("{}", table.tokens.size()));
+    return TooManyTokens(vocab_size, std::to_string(table.tokens.size()));
   }
   Pad(table, dialect, vocab_size);
   if (table.model == "gpt2" && IsLlamaCpp(dialect)) table.scores.clear();
@@ -334,11 +346,7 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
                     std::uint64_t vocab_size, gguf::Metadata& metadata,
                     std::vector<std::string>& warnings) {
   Result<TokenTable> table = BuildTokenTable(files, dialect, facts, options.pre, vocab_size);
-  if (!table) {
-    return std::move(table).error().In(
-        (fs::path(folder) / (files.pieces.empty() ? "tokenizer.json" : "tokenizer.model"))
-            .string());
-  }
+  if (!table) return std::move(table).error().In(files.tokens_path);
   if (facts.writes_space_prefix && files.config) {
     const auto prefix = json::AsBool(json::Find(files.config->root(), "add_prefix_space"));
     if (prefix) metadata.Set("tokenizer.ggml.add_space_prefix", *prefix);
@@ -350,7 +358,8 @@ Status AddTokenizer(const std::string& folder, const TokenizerFiles& files,
   metadata.Set("tokenizer.ggml.token_type", ArrayOf(table->types));
   if (table->merges.size() > 0) metadata.Set("tokenizer.ggml.merges", std::move(table->merges));
   AddSpecialTokens(files, config, dialect, facts, metadata, warnings);
-  return AddChatTemplates(folder, files, dialect, options.chat_template_file, metadata);
+  if (files.pieces.empty()) WarnOfLosses(*files.bpe, dialect, warnings);
+  return AddChatTemplates(folder, files, dialect, options.chat_template_file, metadata, warnings);
 }
 
 }  // namespace sluice

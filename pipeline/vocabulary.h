@@ -24,6 +24,7 @@ struct VocabularyOptions {
 // SentencePiece checkpoint may have a tokenizer.json beside it, of which merges and added tokens
 // count.
 struct TokenizerFiles {
+  std::string tokens_path;  // the file that holds the tokens: for messages
   std::optional<tokenizer::BpeVocabulary> bpe;
   std::vector<tokenizer::Piece> pieces;
   std::optional<json::Document> config;        // tokenizer_config.json
@@ -31,8 +32,9 @@ struct TokenizerFiles {
   std::optional<json::Document> special_map;   // special_tokens_map.json
 };
 
-// tokenizer.model, else tokenizer.json, else vocab.json with merges.txt. kMissing when there is
-// none of them.
+// tokenizer.model, else tokenizer.json, else vocab.json with merges.txt, whose pre-tokenizer is
+// that of the `tokenizer_class` (GPT-2's where none is named). kMissing when there is none of them,
+// kCorrupt for a file beside them that holds no JSON object.
 Result<TokenizerFiles> LoadTokenizer(const std::string& folder, std::vector<std::string>& warnings);
 
 // The tokens of one file.
@@ -47,7 +49,8 @@ struct TokenTable {
 
 // Builds the table as the dialect has it, padded to `vocab_size` entries. kUnsupported for a
 // pre-tokenizer that is not in the table, kMismatch for more tokens than the model has rows (in the
-// llama.cpp dialect, whose loader refuses that).
+// llama.cpp dialect, whose loader refuses that), kCorrupt for ids with gaps (in the Ollama dialect;
+// the llama.cpp dialect fills them) and for merges of texts that are no tokens.
 Result<TokenTable> BuildTokenTable(const TokenizerFiles& files, arch::Dialect dialect,
                                    const arch::TokenizerFacts& facts, const std::string& pre,
                                    std::uint64_t vocab_size);
@@ -65,6 +68,6 @@ void AddSpecialTokens(const TokenizerFiles& files, const ConfigFiles& config, ar
                       std::vector<std::string>& warnings);
 Status AddChatTemplates(const std::string& folder, const TokenizerFiles& files,
                         arch::Dialect dialect, const std::string& override_file,
-                        gguf::Metadata& metadata);
+                        gguf::Metadata& metadata, std::vector<std::string>& warnings);
 
 }  // namespace sluice

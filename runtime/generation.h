@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "core/result.h"
+#include "core/utf8.h"
 #include "runtime/language_model.h"
 #include "runtime/sampler.h"
 #include "runtime/text/stop_strings.h"
 #include "runtime/text/tokenizer.h"
-#include "runtime/text/utf8.h"
 
 namespace sluice::runtime {
 

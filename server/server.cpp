@@ -38,10 +38,13 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void Fail(const Error& error, httplib::Response& response) {
-  response.status = StatusOf(error);
+void Fail(int status, const Error& error, httplib::Response& response) {
+  response.status = status;
   if (response.status == 503) response.set_header("Retry-After", "5");
   response.set_content(Dump(ErrorJson(error)), kJsonType);
+}
+void Fail(const Error& error, httplib::Response& response) {
+  Fail(StatusOf(error), error, response);
 }
 
 // httplib's server on sockets of our own, so that handlers can see their client go away.
@@ -211,13 +214,20 @@ class HttpServer final : public Server {
     return whole ? Body(std::move(body)) : std::nullopt;
   }
 
-  // A page of another origin must not make the visitor's browser use the server.
-  static bool IsForeign(const httplib::Request& request) {
-    if (!request.has_header("Origin")) return false;
+  // A page of another site must not make the visitor's browser use the server: neither openly nor
+  // under a name of its own that leads to this machine.
+  bool IsForeign(const httplib::Request& request) const {
+    const std::string host = request.get_header_value("Host");
     const std::string origin = request.get_header_value("Origin");
-    const std::size_t slashes = origin.find("://");
-    return slashes == std::string::npos ||
-           origin.substr(slashes + 3) != request.get_header_value("Host");
+    if (!origin.empty() && origin != "http://" + host) return true;
+    const std::string name = host.ends_with(']') ? host : host.substr(0, host.rfind(':'));
+    return IsLoopback(options_.host) && !host.empty() && !IsLoopback(name);
+  }
+
+  static bool IsLoopback(std::string_view name) {
+    const bool is_ipv4 = name.find_first_not_of("0123456789.") == std::string_view::npos;
+    return name == "localhost" || name == "::1" || name == "[::1]" ||
+           (is_ipv4 && name.starts_with("127."));
   }
 
   void AddRoutes() {
@@ -251,6 +261,11 @@ class HttpServer final : public Server {
     });
   }
 
+  Error TooLarge() const {
+    return MakeError(ErrorCode::kUsage, "the request is too large")
+        .Expected(fmt::format("at most {} bytes", options_.max_body_bytes));
+  }
+
   using Parse = Result<Request> (*)(const std::string& body,
                                     const runtime::GenerationOptions& defaults);
 
@@ -258,14 +273,11 @@ class HttpServer final : public Server {
     http_.Post(path, [this, parse](const httplib::Request& request, httplib::Response& response,
                                    const httplib::ContentReader& reader) {
       if (IsForeign(request)) {
-        response.status = 403;
-        return;
+        return Fail(403, MakeError(ErrorCode::kUsage, "pages of other sites may not ask"),
+                    response);
       }
       const Body body = ReadBody(reader);
-      if (!body) {
-        response.status = 413;
-        return;
-      }
+      if (!body) return Fail(413, TooLarge(), response);
       const Status status = AnswerTo(parse, *body, response);
       if (!status) Fail(status.error(), response);
     });

@@ -17,6 +17,9 @@ void Apply(PointwiseStep step, std::span<float> values) {
     case PointwiseStep::kOneMinus:
       for (float& value : values) value = 1.0F - value;
       return;
+    case PointwiseStep::kReciprocal:
+      for (float& value : values) value = 1.0F / value;
+      return;
   }
 }
 

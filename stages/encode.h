@@ -7,9 +7,9 @@
 
 namespace sluice {
 
-// Fills slab.payload and the slab's counts. Pieces that are already in the target's encoding pass
-// through, straight from the mapping where they lie in one; others are decoded, taken through the
-// pointwise steps and encoded tile by tile into slab.buffers.
+// Fills payload and counts of each of the slab's targets. Pieces that are already in the target's
+// encoding pass through, straight from the mapping where they lie in one; others are decoded, once
+// for all targets, taken through the pointwise steps and encoded tile by tile into slab.buffers.
 // kCorrupt when a mapped shard shrank meanwhile. REQUIRES: Transform succeeded.
 Status Encode(const SourceSet& sources, Slab& slab);
 

@@ -2,41 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 #include "formats/mlx/codec.h"
-#include "stages/decode.h"
+#include "formats/quant/scales.h"
 #include "stages/kernels/cast.h"
 #include "stages/kernels/quant/encode.h"
 
 namespace sluice {
 namespace {
 
-// Elements quantized at once, at least a row: enough blocks to fill the vectors many times, few
-// enough to stay in a second-level cache.
 constexpr std::uint64_t kBatchElements = 32768;
-constexpr std::uint64_t kNoMatrix = std::numeric_limits<std::uint64_t>::max();
-
-std::uint64_t BatchRows(const TensorExpr& expr) {
-  return std::max<std::uint64_t>(1, kBatchElements / expr.row_elements);
-}
-
-// The scratch memory of one piece.
-struct Scratch {
-  std::span<float> values;     // a batch
-  std::span<float> weights;    // a row
-  std::span<std::byte> bytes;  // a batch in 16 bits
-
-  Scratch(const TensorExpr& expr, std::span<std::byte> memory) {
-    const std::uint64_t batch = BatchRows(expr) * expr.row_elements;
-    auto* const floats = reinterpret_cast<float*>(memory.data());
-    values = {floats, batch};
-    weights = {floats + batch, expr.row_elements};
-    bytes = memory.subspan((batch + expr.row_elements) * sizeof(float));
-  }
-};
 
 // What the converter's own output type leaves of the values.
 std::uint64_t Round(gguf::TensorType type, std::span<float> values, std::span<std::byte> bytes) {
@@ -53,7 +31,7 @@ std::uint64_t Round(gguf::TensorType type, std::span<float> values, std::span<st
 
 // No block format can hold NaN or infinity, and one of them spoils its whole block.
 Status CheckFinite(const TensorExpr& expr, std::span<float> values, std::uint64_t first_row,
-                   Slab& slab) {
+                   SlabTarget& target) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (std::isfinite(values[i])) continue;
     if (!expr.quantizing->zero_non_finite) {
@@ -63,9 +41,26 @@ Status CheckFinite(const TensorExpr& expr, std::span<float> values, std::uint64_
           .Advice("repair the checkpoint, or take 0 for such values with --nan zero");
     }
     values[i] = 0;
-    ++slab.zeroed;
+    ++target.zeroed;
   }
   return Ok();
+}
+
+// A file with such a block is one that llama.cpp refuses.
+Status CheckScales(const TensorExpr& expr, std::uint64_t first_row,
+                   std::span<const std::byte> blocks) {
+  const auto found = quant::FindUnusableBlock(expr.type, blocks);
+  if (!found) return Ok();
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const std::uint64_t element = *found * info.block_elements;
+  return MakeError(ErrorCode::kMismatch, info.block_elements == 1
+                                             ? "a value is too large for its type"
+                                             : "the scale of a quantized block is no finite number")
+      .Expected(fmt::format("values that {} can hold", info.name))
+      .Actual(fmt::format("others in row {}, columns {} to {}",
+                          first_row + element / expr.row_elements, element % expr.row_elements,
+                          element % expr.row_elements + info.block_elements - 1))
+      .Advice("repair the checkpoint, or give the tensor another type with --tensor-type");
 }
 
 // Whether any value is not finite; in integers, so that the compiler makes vectors of it.
@@ -80,47 +75,82 @@ bool HasNonFinite(std::span<const float> values) {
 
 }  // namespace
 
-std::uint64_t QuantizeScratchBytes(const TensorExpr& expr) {
-  const std::uint64_t batch = BatchRows(expr) * expr.row_elements;
-  return (batch + expr.row_elements) * sizeof(float) + batch * sizeof(std::uint16_t);
+std::uint64_t QuantizeScratch::BatchElements(const TensorExpr& expr) {
+  return std::max<std::uint64_t>(1, kBatchElements / expr.row_elements) * expr.row_elements;
 }
 
-Status QuantizePiece(const TensorExpr& expr, const Piece& piece, std::uint64_t first,
-                     std::span<std::byte> out, std::span<std::byte> memory, Slab& slab) {
+std::uint64_t QuantizeScratch::Bytes(const TensorExpr& expr, std::size_t num_targets) {
+  const std::uint64_t batches = num_targets == 1 ? 1 : 2;
+  const std::uint64_t batch = BatchElements(expr);
+  return (batches * batch + expr.row_elements) * sizeof(float) + batch * sizeof(std::uint16_t);
+}
+
+QuantizeScratch::QuantizeScratch(const TensorExpr& expr, std::size_t num_targets,
+                                 std::span<std::byte> memory) {
+  const auto take = [&](std::uint64_t count) {
+    const std::span<float> taken(reinterpret_cast<float*>(memory.data()), count);
+    memory = memory.subspan(taken.size_bytes());
+    return taken;
+  };
+  const std::uint64_t batch = BatchElements(expr);
+  values_ = take(batch);
+  own_values_ = num_targets == 1 ? values_ : take(batch);
+  weights_ = take(expr.row_elements);
+  halves_ = memory;
+}
+
+Result<std::span<const float>> RoundedValues(const TensorExpr& expr, const Piece& piece,
+                                             std::uint64_t first_row, std::span<float> values,
+                                             const QuantizeScratch& scratch, SlabTarget& target) {
   const Quantizing& how = *expr.quantizing;
-  const Scratch scratch(expr, memory);
-  const std::uint64_t row_bytes = expr.BytesOf(expr.row_elements);
-  const std::uint64_t rows = piece.elements / expr.row_elements;
   const bool rounds = !expr.steps.empty() || !IsSameEncoding(*piece.segment, how.rounded);
-  std::uint64_t loaded_matrix = kNoMatrix;
+  if (!rounds && !HasNonFinite(values)) return std::span<const float>(values);
+  const std::span<float> own = scratch.own_values().first(values.size());
+  if (own.data() != values.data()) std::ranges::copy(values, own.begin());
+  if (rounds) target.overflowed += Round(how.rounded, own, scratch.halves());
+  if (HasNonFinite(own)) SLUICE_TRY(CheckFinite(expr, own, first_row, target));
+  return std::span<const float>(own);
+}
+
+Status ForEachBatch(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
+                    LoadedWeights& weights, const std::function<Status(const RowBatch&)>& visit) {
+  const Quantizing& how = *expr.quantizing;
+  const std::uint64_t rows = values.size() / expr.row_elements;
   for (std::uint64_t done = 0; done < rows;) {
-    const std::uint64_t row = first / expr.row_elements + done;
-    std::uint64_t count = std::min(BatchRows(expr), rows - done);
-    std::span<const float> weights;
+    std::uint64_t count = rows - done;
+    std::span<const float> row_weights;
     if (how.importance != nullptr) {
-      const std::uint64_t matrix = row / how.matrix_rows;
-      count = std::min(count, (matrix + 1) * how.matrix_rows - row);
-      if (matrix != loaded_matrix) {
+      const std::uint64_t matrix = (first_row + done) / how.matrix_rows;
+      count = std::min(count, (matrix + 1) * how.matrix_rows - (first_row + done));
+      if (how.importance != weights.entry || matrix != weights.matrix) {
         SLUICE_TRY(how.importance_file->ReadWeights(*how.importance, matrix * expr.row_elements,
-                                                    scratch.weights));
-        loaded_matrix = matrix;
+                                                    weights.values));
+        weights.entry = how.importance;
+        weights.matrix = matrix;
       }
-      weights = scratch.weights;
+      row_weights = weights.values;
     }
-    const std::span<float> values = scratch.values.first(count * expr.row_elements);
-    slab.overflowed += DecodeValues(expr, piece, done * expr.row_elements, values);
-    if (rounds) slab.overflowed += Round(how.rounded, values, scratch.bytes);
-    if (HasNonFinite(values)) SLUICE_TRY(CheckFinite(expr, values, row, slab));
-    std::byte* const encoded = out.data() + done * row_bytes;
-    if (expr.mlx_part) {
-      mlx::EncodePart(*expr.mlx_part, values, encoded);
-    } else {
-      slab.corrected +=
-          kernels::EncodeRows(expr.type, values, expr.row_elements, weights, how.exact, encoded);
-    }
+    const std::uint64_t elements = count * expr.row_elements;
+    SLUICE_TRY(visit({done, values.subspan(done * expr.row_elements, elements), row_weights}));
     done += count;
   }
   return Ok();
+}
+
+Status QuantizeRows(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
+                    LoadedWeights& weights, std::byte* out, SlabTarget& target) {
+  if (expr.mlx_part) {
+    mlx::EncodePart(*expr.mlx_part, values, out);
+    return Ok();
+  }
+  const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
+  return ForEachBatch(expr, first_row, values, weights, [&](const RowBatch& batch) {
+    std::byte* const encoded = out + batch.first_row * row_bytes;
+    target.corrected += kernels::EncodeRows(expr.type, batch.values, expr.row_elements,
+                                            batch.weights, expr.quantizing->exact, encoded);
+    const std::uint64_t rows = batch.values.size() / expr.row_elements;
+    return CheckScales(expr, first_row + batch.first_row, {encoded, rows * row_bytes});
+  });
 }
 
 }  // namespace sluice

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
+
+#include "stages/packed.h"
 
 namespace sluice {
 namespace {
@@ -32,7 +35,8 @@ ElementRange ByteRange(const Segment& segment, const Box& box) {
 }
 
 // What lies between the lowest element this slab may touch and the lowest that the next one may.
-ReleaseRange Behind(const Segment& segment, std::uint64_t first, std::uint64_t count) {
+void AddBehind(const Segment& segment, std::uint64_t first, std::uint64_t count,
+               std::vector<ReleaseRange>& behind) {
   const std::uint64_t lowest = segment.view.LowestFrom(first);
   std::uint64_t next = segment.view.LowestFrom(first + count);
   if (next == std::numeric_limits<std::uint64_t>::max()) {
@@ -41,8 +45,17 @@ ReleaseRange Behind(const Segment& segment, std::uint64_t first, std::uint64_t c
             {{segment.view.axes().begin(), segment.view.axes().end()}, segment.view.offset(), 0, 0})
             .end;
   }
-  const std::uint64_t bytes = next > lowest ? SourceBytes(segment, next - lowest) : 0;
-  return {segment.shard, segment.byte_offset + SourceBytes(segment, lowest), bytes};
+  next = std::max(next, lowest);
+  if (segment.packed == nullptr) {
+    behind.push_back({segment.shard, segment.byte_offset + SourceBytes(segment, lowest),
+                      SourceBytes(segment, next - lowest)});
+    return;
+  }
+  for (const PackedField* field : WalkedFields(*segment.packed)) {
+    const std::uint64_t begin = LowestByte(*segment.packed, *field, lowest);
+    const std::uint64_t end = LowestByte(*segment.packed, *field, next);
+    behind.push_back({field->shard, field->byte_offset + begin, end - begin});
+  }
 }
 
 // The axes of a box by falling stride, merged where neighbours form one run: the order in which its
@@ -75,60 +88,107 @@ std::uint64_t CompactStride(const Box& box, const Axis& axis) {
 
 class StagingReader {
  public:
-  StagingReader(const SourceSet& sources, const Segment& segment, std::span<std::byte> out)
-      : sources_(sources), segment_(segment), out_(out) {}
+  StagingReader(const SourceSet& sources, const Segment& segment)
+      : sources_(sources), segment_(segment) {
+    if (segment.packed != nullptr) unpacker_.emplace(sources, *segment.packed);
+  }
 
-  // Reads the odometer `axes` (in storage order) from source element `source` on, back to back.
-  Status Run(std::span<const Axis> axes, std::uint64_t source) {
+  // Reads the odometer `axes` from source element `source` on to `out`, back to back, and takes
+  // what it filled from `out`. REQUIRES: no stride of 1 but the last.
+  Status Run(std::span<const Axis> axes, std::uint64_t source, std::span<std::byte>& out) {
     if (axes.empty() || axes.front().stride == 1) {
-      return ReadRun(source, axes.empty() ? 1 : axes.front().extent);
+      return ReadRun(source, axes.empty() ? 1 : axes.front().extent, out);
     }
     for (std::uint64_t i = 0; i < axes.front().extent; ++i) {
-      SLUICE_TRY(Run(axes.subspan(1), source + i * axes.front().stride));
+      SLUICE_TRY(Run(axes.subspan(1), source + i * axes.front().stride, out));
     }
     return Ok();
   }
 
+  [[nodiscard]] Status CheckIntact() const { return unpacker_ ? unpacker_->CheckIntact() : Ok(); }
+
  private:
-  Status ReadRun(std::uint64_t source, std::uint64_t elements) {
-    const auto target = out_.first(SourceBytes(segment_, elements));
-    out_ = out_.subspan(target.size());
-    const std::uint64_t offset = segment_.byte_offset + SourceBytes(segment_, source);
-    return sources_.ReadAt(segment_.shard, offset, target);
+  Status ReadRun(std::uint64_t source, std::uint64_t elements, std::span<std::byte>& out) {
+    const auto target = out.first(SourceBytes(segment_, elements));
+    out = out.subspan(target.size());
+    if (!unpacker_) {
+      const std::uint64_t offset = segment_.byte_offset + SourceBytes(segment_, source);
+      return sources_.ReadAt(segment_.shard, offset, target);
+    }
+    if (segment_.blocks) return unpacker_->Repack(source, elements, target);
+    // Slab buffers are aligned, and every run of F32 is a multiple of its size.
+    return unpacker_->Dequantize(source, {reinterpret_cast<float*>(target.data()), elements});
   }
 
   const SourceSet& sources_;
   const Segment& segment_;
-  std::span<std::byte> out_;
+  std::optional<Unpacker> unpacker_;
 };
+
+// Whether the elements are put into the slab's buffers.
+bool IsStaged(const SourceSet& sources, const Segment& segment) {
+  return segment.packed != nullptr || sources.MustRead(segment.shard);
+}
+
+// The bytes of a segment's shards that a box may touch, for `visit(shard, offset, bytes)`.
+template <class Visit>
+Status ForEachRange(const Segment& segment, const Box& box, const Visit& visit) {
+  if (segment.packed == nullptr) {
+    const ElementRange range = ByteRange(segment, box);
+    return visit(segment.shard, range.begin, range.end - range.begin);
+  }
+  const ElementRange elements = SourceRange(box);
+  for (const PackedField* field : WalkedFields(*segment.packed)) {
+    const std::uint64_t begin = LowestByte(*segment.packed, *field, elements.begin);
+    const std::uint64_t end = PastByte(*segment.packed, *field, elements.end);
+    SLUICE_TRY(visit(field->shard, field->byte_offset + begin, end - begin));
+  }
+  return Ok();
+}
+
+Status PopulateBox(const SourceSet& sources, const Segment& segment, const Box& box) {
+  return ForEachRange(segment, box,
+                      [&](std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) {
+                        return sources.Populate(shard, offset, bytes);
+                      });
+}
 
 Status PlaceMapped(const SourceSet& sources, Piece& piece) {
   const Segment& segment = *piece.segment;
   const std::byte* const base = sources.Bytes(segment.shard).data() + segment.byte_offset;
   for (PlacedBox& placed : piece.boxes) {
-    const ElementRange range = ByteRange(segment, placed.box);
-    SLUICE_TRY(sources.Populate(segment.shard, range.begin, range.end - range.begin));
+    SLUICE_TRY(PopulateBox(sources, segment, placed.box));
     placed.source = base + SourceBytes(segment, placed.box.source);
   }
   return Ok();
 }
 
+// Whether every box walks along runs of the source, so that they can be staged one after the other
+// as the target has them.
+bool WalksAlongRuns(const Piece& piece) {
+  return std::all_of(piece.boxes.begin(), piece.boxes.end(), [](const PlacedBox& placed) {
+    return placed.box.axes.empty() || placed.box.axes.back().stride == 1;
+  });
+}
+
 Status PlaceStaged(const SourceSet& sources, Piece& piece, std::span<std::byte> staging) {
+  StagingReader reader(sources, *piece.segment);
+  const bool in_order = piece.segment->packed != nullptr && WalksAlongRuns(piece);
+  if (in_order) piece.raw = staging;
   for (PlacedBox& placed : piece.boxes) {
-    const auto bytes = staging.first(SourceBytes(*piece.segment, placed.box.elements));
-    staging = staging.subspan(bytes.size());
-    StagingReader reader(sources, *piece.segment, bytes);
-    SLUICE_TRY(reader.Run(StorageOrder(placed.box), placed.box.source));
+    SLUICE_TRY(PopulateBox(sources, *piece.segment, placed.box));
+    placed.source = staging.data();
+    const std::vector<Axis> axes = in_order ? placed.box.axes : StorageOrder(placed.box);
+    SLUICE_TRY(reader.Run(axes, placed.box.source, staging));
     const Box original = placed.box;
     for (Axis& axis : placed.box.axes) axis.stride = CompactStride(original, axis);
-    placed.source = bytes.data();
   }
-  return Ok();
+  return reader.CheckIntact();
 }
 
 // A piece whose elements already lie one after the other needs no gathering.
 void FindContiguous(Piece& piece) {
-  if (piece.boxes.size() != 1) return;
+  if (piece.boxes.size() != 1 || !piece.raw.empty()) return;
   const PlacedBox& placed = piece.boxes.front();
   std::uint64_t expected = 1;
   for (std::size_t i = placed.box.axes.size(); i-- > 0;) {
@@ -150,26 +210,31 @@ Status Read(const SourceSet& sources, Slab& slab) {
         for (Box& box : CutBoxes(segment.view, first, count)) {
           piece.boxes.push_back({std::move(box), nullptr});
         }
-        slab.behind.push_back(Behind(segment, first, count));
+        AddBehind(segment, first, count, slab.behind);
         return Ok();
       }));
   std::uint64_t staged = 0;
   for (const Piece& piece : slab.pieces) {
-    if (sources.MustRead(piece.segment->shard)) {
-      staged += SourceBytes(*piece.segment, piece.elements);
-    }
+    const std::uint64_t bytes = SourceBytes(*piece.segment, piece.elements);
+    slab.source_bytes += bytes;
+    if (IsStaged(sources, *piece.segment)) staged += bytes;
   }
   slab.buffers->Start(slab.buffer_bytes);
   std::span<std::byte> staging = slab.buffers->Take(staged);
-  for (Piece& piece : slab.pieces) {
-    if (sources.MustRead(piece.segment->shard)) {
-      const std::uint64_t bytes = SourceBytes(*piece.segment, piece.elements);
-      SLUICE_TRY(PlaceStaged(sources, piece, staging.first(bytes)));
-      staging = staging.subspan(bytes);
-    } else {
-      SLUICE_TRY(PlaceMapped(sources, piece));
+  // What is unpacked comes first: its floats must be aligned.
+  for (const bool packed : {true, false}) {
+    for (Piece& piece : slab.pieces) {
+      const Segment& segment = *piece.segment;
+      if (packed != (segment.packed != nullptr)) continue;
+      if (IsStaged(sources, segment)) {
+        const std::uint64_t bytes = SourceBytes(segment, piece.elements);
+        SLUICE_TRY(PlaceStaged(sources, piece, staging.first(bytes)));
+        staging = staging.subspan(bytes);
+      } else {
+        SLUICE_TRY(PlaceMapped(sources, piece));
+      }
+      FindContiguous(piece);
     }
-    FindContiguous(piece);
   }
   return Ok();
 }
@@ -178,8 +243,11 @@ void Prefetch(const SourceSet& sources, const Slab& slab) {
   static_cast<void>(ForEachPart(
       slab, [&](const Segment& segment, std::uint64_t first, std::uint64_t count) -> Status {
         for (const Box& box : CutBoxes(segment.view, first, count)) {
-          const ElementRange range = ByteRange(segment, box);
-          sources.Prefetch(segment.shard, range.begin, range.end - range.begin);
+          SLUICE_TRY(ForEachRange(
+              segment, box, [&](std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) {
+                sources.Prefetch(shard, offset, bytes);
+                return Ok();
+              }));
         }
         return Ok();
       }));

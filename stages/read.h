@@ -7,8 +7,9 @@
 
 namespace sluice {
 
-// Fills slab.pieces and slab.behind. Mapped shards are made resident in place; others are read into
-// slab.buffers, compactly, with as few and as large reads as the view allows.
+// Fills slab.pieces, slab.behind and slab.source_bytes. Mapped shards are made resident in place;
+// others are read into slab.buffers, compactly, with as few and as large reads as the view allows.
+// Packed segments are dequantised or repacked into slab.buffers.
 // kCorrupt or kIo, with the shard as `file`.
 Status Read(const SourceSet& sources, Slab& slab);
 

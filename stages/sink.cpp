@@ -78,16 +78,31 @@ class FileSink final : public Sink {
   }
 
   Status Append(std::span<const std::span<const std::byte>> spans) override {
-    for (const auto bytes : spans) appended_ += bytes.size();
+    for (const auto bytes : spans) position_ += bytes.size();
+    end_ = std::max(end_, position_);
     return AppendAll(partial_.descriptor(), partial_.path(), spans, nullptr);
   }
 
-  Status Finish() override {
+  Status Seek(std::uint64_t offset) override {
+    if (::lseek(partial_.descriptor(), static_cast<off_t>(offset), SEEK_SET) < 0) {
+      return ErrnoError("cannot seek", partial_.path(), errno);
+    }
+    position_ = offset;
+    return Ok();
+  }
+
+  Status Flush() override {
     // What was reserved and not needed must not stay as zeros.
-    if (::ftruncate(partial_.descriptor(), static_cast<off_t>(appended_)) != 0) {
+    if (::ftruncate(partial_.descriptor(), static_cast<off_t>(end_)) != 0) {
       return ErrnoError("cannot truncate", partial_.path(), errno);
     }
     if (sync_) SLUICE_TRY(partial_.Sync());
+    flushed_ = true;
+    return Ok();
+  }
+
+  Status Finish() override {
+    if (!flushed_) SLUICE_TRY(Flush());
     // Renamed while it is still open and locked: no other process can take the name in between.
     if (::rename(partial_.path().c_str(), path_.c_str()) != 0) {
       return ErrnoError("cannot rename the finished file", path_, errno);
@@ -100,8 +115,10 @@ class FileSink final : public Sink {
  private:
   std::string path_;
   File partial_;
-  std::uint64_t appended_ = 0;
+  std::uint64_t position_ = 0;  // of the next Append
+  std::uint64_t end_ = 0;       // of what was written
   bool sync_;
+  bool flushed_ = false;
   bool finished_ = false;
 };
 
@@ -140,7 +157,8 @@ std::string FolderOf(const std::string& path) {
 }
 
 Result<File> OpenPartial(const std::string& path) {
-  Result<File> file = File::Open(path, O_RDWR | O_CREAT);
+  // A link would lead to a file that is not ours to overwrite.
+  Result<File> file = File::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW);
   if (!file) {
     Error error = std::move(file).error();
     error.code = ErrorCode::kIo;  // a missing folder is no missing input
@@ -154,6 +172,11 @@ Result<File> OpenPartial(const std::string& path) {
       ::fstat(file->descriptor(), &opened) != 0 || ::stat(path.c_str(), &named) != 0 ||
       opened.st_ino != named.st_ino) {
     return MakeError(ErrorCode::kIo, "another process is writing this file").In(path);
+  }
+  if (opened.st_nlink != 1) {
+    return MakeError(ErrorCode::kIo, "this file has another name, too, and may be wanted")
+        .In(path)
+        .Advice("remove it, or choose another output");
   }
   return file;
 }
@@ -180,10 +203,16 @@ Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t b
 
 }  // namespace
 
+Status Sink::Seek(std::uint64_t) {
+  return MakeError(ErrorCode::kUsage, "this output takes its bytes in order only");
+}
+
+Status Sink::Flush() { return Ok(); }
+
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options) {
-  std::error_code ignored;
-  if (!options.overwrite && std::filesystem::exists(path, ignored)) {
+  struct stat existing {};
+  if (!options.overwrite && ::lstat(path.c_str(), &existing) == 0) {
     return MakeError(ErrorCode::kUsage, "output exists")
         .In(path)
         .Advice("choose another name, or overwrite it with --force");
@@ -192,6 +221,12 @@ Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_
   // A leftover of a run that was killed is cut before it counts against the free space.
   if (::ftruncate(partial.descriptor(), 0) != 0) {
     return ErrnoError("cannot truncate", partial.path(), errno);
+  }
+  constexpr mode_t kPermissions = 07777;
+  struct stat replaced {};
+  if (options.keep_mode && ::stat(path.c_str(), &replaced) == 0 &&
+      ::fchmod(partial.descriptor(), replaced.st_mode & kPermissions) != 0) {
+    return ErrnoError("cannot set permissions", partial.path(), errno);
   }
   const Status reserved = ReserveSpace(partial, FolderOf(path), total_bytes);
   auto sink = std::make_unique<FileSink>(path, std::move(partial), options.sync);

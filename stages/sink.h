@@ -20,6 +20,12 @@ class Sink {
   virtual ~Sink() = default;
   // Appends all spans, in order.
   virtual Status Append(std::span<const std::span<const std::byte>> spans) = 0;
+  // Makes the next Append continue at byte `offset` of the output instead. By default kUsage: a
+  // pipe takes its bytes in order only.
+  virtual Status Seek(std::uint64_t offset);
+  // After the last Append: brings all bytes to where they stay, so that little can go wrong in
+  // Finish. By default nothing.
+  virtual Status Flush();
   // Makes the output complete and, for files, visible under its own name.
   virtual Status Finish() = 0;
 };
@@ -27,6 +33,7 @@ class Sink {
 struct FileSinkOptions {
   bool overwrite = false;  // replace an existing file
   bool sync = true;        // flush to the disk before the file gets its name
+  bool keep_mode = false;  // take over the permissions of the file that is replaced
 };
 
 // Writes `<path>.partial` and renames it to `path` in Finish. The space for `total_bytes` is

@@ -1,5 +1,7 @@
 #include "stages/slab.h"
 
+#include <limits>
+
 #include "stages/quantize.h"
 
 namespace sluice {
@@ -37,50 +39,82 @@ std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) 
                   kPreferredRunBytes / MaxElementBytes(segment) * expr.row_elements);
 }
 
+bool IsQuantized(const ExprGroup& group) {
+  return std::ranges::any_of(group.exprs,
+                             [](const TensorExpr* expr) { return expr->quantizing.has_value(); });
+}
+
+// Whether any of the target bytes are not the source's.
+bool Encodes(const TensorExpr& expr) {
+  return expr.quantizing || !expr.steps.empty() ||
+         std::ranges::any_of(expr.segments, [&](const Segment& segment) {
+           return !IsSameEncoding(segment, expr.type);
+         });
+}
+
+// Elements of whole blocks in every target: block sizes divide each other.
+std::uint64_t BlockElements(const ExprGroup& group) {
+  std::uint64_t elements = 1;
+  for (const TensorExpr* expr : group.exprs) {
+    elements = std::max(elements, expr->block().elements);
+  }
+  return elements;
+}
+
 // Quantized tensors go in whole rows: some encoders look at all of a row.
-std::uint64_t AlignedDown(const TensorExpr& expr, std::uint64_t elements) {
-  if (expr.quantizing) elements = std::max(elements, expr.row_elements);
-  if (elements >= expr.row_elements) return elements / expr.row_elements * expr.row_elements;
-  const std::uint64_t block = expr.block().elements;
+std::uint64_t AlignedDown(const ExprGroup& group, std::uint64_t elements) {
+  const std::uint64_t row = group.front().row_elements;
+  if (IsQuantized(group)) elements = std::max(elements, row);
+  if (elements >= row) return elements / row * row;
+  const std::uint64_t block = BlockElements(group);
   return std::max(block, elements / block * block);
 }
 
 }  // namespace
 
-SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources) {
+SlabCost CostOf(const ExprGroup& group, const SourceSet& sources) {
   SlabCost cost;
-  cost.encodes = !expr.steps.empty();
-  for (const Segment& segment : expr.segments) {
+  for (const Segment& segment : group.front().segments) {
     const std::uint64_t bytes = MaxElementBytes(segment);
-    if (sources.MustRead(segment.shard)) cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    if (segment.packed != nullptr || sources.MustRead(segment.shard)) {
+      cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    }
     if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
-    if (!IsSameEncoding(segment, expr.type)) cost.encodes = true;
   }
-  if (expr.quantizing) {
-    cost.encodes = true;
-    cost.scratch_bytes = QuantizeScratchBytes(expr);
+  cost.encodes =
+      std::ranges::any_of(group.exprs, [](const TensorExpr* expr) { return Encodes(*expr); });
+  if (IsQuantized(group)) {
+    cost.scratch_bytes = QuantizeScratch::Bytes(group.front(), group.exprs.size());
   }
   return cost;
 }
 
-std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost, std::uint64_t count) {
-  const BlockSize block = expr.block();
-  const std::uint64_t blocks = (count + block.elements - 1) / block.elements;
-  return cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes) +
-         (cost.encodes ? blocks * block.bytes : 0);
+std::uint64_t SlabBytes(const ExprGroup& group, const SlabCost& cost, std::uint64_t count) {
+  std::uint64_t bytes = cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes);
+  if (!cost.encodes) return bytes;
+  for (const TensorExpr* expr : group.exprs) {
+    const BlockSize block = expr->block();
+    const std::uint64_t blocks = (count + block.elements - 1) / block.elements;
+    if (Encodes(*expr)) bytes += blocks * block.bytes;
+  }
+  return bytes;
 }
 
-std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost, std::uint64_t first,
+std::uint64_t NextSlabElements(const ExprGroup& group, const SlabCost& cost, std::uint64_t first,
                                std::uint64_t max_bytes) {
-  const Segment& segment = expr.segments[SegmentAt(expr, first)];
-  std::uint64_t elements = PreferredElements(expr, segment);
-  const std::uint64_t block = expr.block().elements;
-  const std::uint64_t block_cost = SlabBytes(expr, cost, block) - cost.scratch_bytes;
+  const TensorExpr& common = group.front();
+  const Segment& segment = common.segments[SegmentAt(common, first)];
+  std::uint64_t elements = std::numeric_limits<std::uint64_t>::max();
+  for (const TensorExpr* expr : group.exprs) {
+    elements = std::min(elements, PreferredElements(*expr, segment));
+  }
+  const std::uint64_t block = BlockElements(group);
+  const std::uint64_t block_cost = SlabBytes(group, cost, block) - cost.scratch_bytes;
   const std::uint64_t left = max_bytes - std::min(max_bytes, cost.scratch_bytes);
   if (block_cost > 0) elements = std::min(elements, left / block_cost * block);
-  elements = AlignedDown(expr, elements);
+  elements = AlignedDown(group, elements);
   const std::uint64_t segment_elements = segment.view.elements();
-  const std::uint64_t limit = segment_elements >= elements ? segment.end : expr.elements;
+  const std::uint64_t limit = segment_elements >= elements ? segment.end : common.elements;
   return std::min(elements, limit - first);
 }
 

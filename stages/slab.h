@@ -57,41 +57,58 @@ struct ReleaseRange {
   std::uint64_t bytes = 0;
 };
 
-struct Slab {
-  std::uint64_t index = 0;  // in file order, over all tensors
-  std::size_t output = 0;   // index of the output file
-  std::size_t tensor = 0;   // index of the tensor in it
+// What a slab becomes in one output.
+struct SlabTarget {
+  std::size_t output = 0;  // index of the output file
+  std::size_t tensor = 0;  // index of the tensor in it
   const TensorExpr* expr = nullptr;
   std::uint64_t padding = 0;  // zero bytes after the slab's own
-  std::uint64_t first = 0;    // target elements [first, first + count)
+
+  std::vector<std::span<const std::byte>> payload;  // target bytes in order, filled by Encode
+  std::uint64_t overflowed = 0;                     // finite values that became infinite
+  std::uint64_t zeroed = 0;                         // values that were not finite and became zero
+  std::uint64_t corrected = 0;  // blocks that differ from the reference's defective ones
+};
+
+// The first target stands in the slab itself.
+struct Slab : SlabTarget {
+  std::vector<SlabTarget> twins;  // the same elements in further outputs
+
+  std::uint64_t index = 0;  // in the order in which the first output's tensors stand
+  std::uint64_t first = 0;  // target elements [first, first + count)
   std::uint64_t count = 0;
   std::uint64_t buffer_bytes = 0;  // SlabBytes() of it
   SlabBuffers* buffers = nullptr;
 
   std::vector<Piece> pieces;
-  std::vector<std::span<const std::byte>> payload;  // target bytes in order, filled by Encode
-  std::uint64_t overflowed = 0;                     // finite values that became infinite
-  std::uint64_t zeroed = 0;                         // values that were not finite and became zero
-  std::uint64_t corrected = 0;  // blocks that differ from the reference's defective ones
   std::vector<ReleaseRange> behind;
+  std::uint64_t source_bytes = 0;    // of the elements, however many outputs take them
+  std::uint64_t decoded_values = 0;  // likewise
+
+  // All targets, the first one included.
+  [[nodiscard]] std::vector<SlabTarget*> Targets() {
+    std::vector<SlabTarget*> targets{this};
+    for (SlabTarget& twin : twins) targets.push_back(&twin);
+    return targets;
+  }
 };
 
-// How a slab of an expression uses memory.
+// How a slab of expressions with one source uses memory.
 struct SlabCost {
   std::uint64_t staging_bytes = 0;   // for one target element
   std::uint64_t gathered_bytes = 0;  // for one target element
-  bool encodes = false;              // whether the target bytes are made in a buffer
+  bool encodes = false;              // whether target bytes are made in a buffer
   std::uint64_t scratch_bytes = 0;   // whatever the number of elements
 };
-[[nodiscard]] SlabCost CostOf(const TensorExpr& expr, const SourceSet& sources);
+[[nodiscard]] SlabCost CostOf(const ExprGroup& group, const SourceSet& sources);
 // Bytes of SlabBuffers that `count` elements need.
-[[nodiscard]] std::uint64_t SlabBytes(const TensorExpr& expr, const SlabCost& cost,
+[[nodiscard]] std::uint64_t SlabBytes(const ExprGroup& group, const SlabCost& cost,
                                       std::uint64_t count);
 
-// Elements of the next slab of `expr` from element `first` on: whole rows if a row fits, at most
+// Elements of the next slab of `group` from element `first` on: whole rows if a row fits, at most
 // `max_bytes` of buffers, no more than one segment unless the segment is small.
-// REQUIRES: one block of the target type fits `max_bytes`.
-[[nodiscard]] std::uint64_t NextSlabElements(const TensorExpr& expr, const SlabCost& cost,
+// REQUIRES: one block of each target type fits `max_bytes`.
+[[nodiscard]] std::uint64_t NextSlabElements(const ExprGroup& group, const SlabCost& cost,
                                              std::uint64_t first, std::uint64_t max_bytes);
 
 }  // namespace sluice

@@ -22,6 +22,7 @@ struct ShardFile {
   std::string path;
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;
+  bool operator==(const ShardFile&) const = default;
 };
 
 // The const members may be called by several threads at once.

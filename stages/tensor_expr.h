@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
@@ -16,8 +17,10 @@
 
 namespace sluice {
 
+struct PackedSource;  // stages/packed.h
+
 // Pointwise steps on decoded values, in F32.
-enum class PointwiseStep : std::uint8_t { kTanh, kOneMinus };
+enum class PointwiseStep : std::uint8_t { kTanh, kOneMinus, kReciprocal };
 
 // A run of target elements from one source tensor.
 struct Segment {
@@ -27,10 +30,16 @@ struct Segment {
   StridedView view;       // coalesced
   std::uint64_t end = 0;  // target elements up to and including this segment
   // Of elements from a GGUF file that no Dtype describes, `dtype` then counts for nothing: their
-  // type. The view is contiguous and is walked in whole blocks.
+  // type. The view is contiguous, if not packed, and is walked in whole blocks.
   std::optional<gguf::TensorType> blocks = std::nullopt;
+  // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of
+  // such a segment, or repacked as `blocks`; the view counts elements in their storage order.
+  std::shared_ptr<const PackedSource> packed = nullptr;
   // Of elements in the MLX layout, which only the runtime reads; the stages do not.
   std::shared_ptr<const MlxTensor> mlx = nullptr;
+
+  // Whether the same elements come from the same place.
+  bool operator==(const Segment& other) const;
 };
 
 // Bytes of `elements` neighbours in the source: whole blocks, where there are blocks.
@@ -87,6 +96,24 @@ struct TensorExpr {
     return count / block().elements * block().bytes;
   }
   [[nodiscard]] std::uint64_t bytes() const { return BytesOf(elements); }
+};
+
+// Whether both have the same values in the same rows, however they encode them.
+[[nodiscard]] inline bool IsSameSource(const TensorExpr& a, const TensorExpr& b) {
+  return a.row_elements == b.row_elements && a.elements == b.elements && a.steps == b.steps &&
+         a.segments == b.segments;
+}
+
+// Expressions of the same source, at least one: made together, each for an output of its own.
+struct ExprGroup {
+  // One is a group as well.
+  ExprGroup(const TensorExpr& expr) : exprs{&expr} {}  // NOLINT(google-explicit-constructor)
+  explicit ExprGroup(std::vector<const TensorExpr*> same_source) : exprs(std::move(same_source)) {}
+
+  // What all have in common: segments, steps, rows.
+  [[nodiscard]] const TensorExpr& front() const { return *exprs.front(); }
+
+  std::vector<const TensorExpr*> exprs;
 };
 
 // Whether values of `dtype` are stored exactly as tensors of `type` are.

@@ -103,6 +103,10 @@ void StridedView::Squeeze(std::size_t axis) {
   --rank_;
 }
 
+bool StridedView::operator==(const StridedView& other) const {
+  return offset_ == other.offset_ && std::ranges::equal(axes(), other.axes());
+}
+
 std::uint64_t StridedView::elements() const {
   std::uint64_t product = 1;
   for (const Axis& axis : axes()) product *= axis.extent;

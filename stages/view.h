@@ -48,6 +48,9 @@ class StridedView {
   // lies below is behind the reader. Positions past the end give UINT64_MAX.
   [[nodiscard]] std::uint64_t LowestFrom(std::uint64_t first) const;
 
+  // Whether both walk over the same elements by the same axes.
+  bool operator==(const StridedView& other) const;
+
  private:
   std::array<Axis, kMaxAxes> axes_{};
   std::size_t rank_ = 0;

@@ -1,19 +1,27 @@
 // Speed of the quantization encoders, one thread: for each type the scalar codec and the fast
 // encoder on each SIMD target, without and with importance.
 //
-// Rows of normally distributed values; few enough to stay in the caches. Counters: elements a
-// second, and bytes of F32 input for each tick of the CPU's invariant clock (not core cycles: the
-// ratio to them is the turbo clock's). Each run first compares its bytes with the scalar codec's.
+//     sluice-bench-quant --benchmark_counters_tabular=true --benchmark_filter='^Q4_K/'
+//
+// Rows of normally distributed values; few enough to stay in the caches. Counters, of processor
+// time: million elements a second, bytes of F32 input for each cycle of the CPU's invariant clock
+// (which is not that of its cores), and the speed as a multiple of the scalar codec's in the same
+// run. Each run first compares its bytes with the scalar codec's.
 #include <benchmark/benchmark.h>
 #include <hwy/nanobenchmark.h>
 #include <hwy/targets.h>
 
+#include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <ctime>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "formats/gguf/types.h"
+#include "formats/quant/codebook.h"
 #include "formats/quant/codec.h"
 #include "stages/kernels/quant/encode.h"
 
@@ -42,66 +50,96 @@ const Input& TheInput() {
   return kInput;
 }
 
-void EncodeScalar(const quant::Codec& codec, std::span<const float> importance, std::byte* out) {
+// What is encoded, and how fast the scalar codec does it.
+struct Case {
+  const quant::Codec& codec;
+  bool weighted;
+  double scalar_speed = 0;  // elements a second; 0 before it has run
+
+  [[nodiscard]] std::span<const float> importance() const {
+    return weighted ? std::span<const float>(TheInput().importance) : std::span<const float>();
+  }
+};
+
+void EncodeScalar(const Case& test, std::byte* out) {
   const std::span<const float> rows(TheInput().rows);
   for (std::size_t at = 0; at < rows.size(); at += kRowLength) {
-    codec.encode(rows.subspan(at, kRowLength), importance, true, out);
-    out += *gguf::TensorBytes(codec.type, kRowLength);
+    test.codec.encode(rows.subspan(at, kRowLength), test.importance(), true, out);
+    out += *gguf::TensorBytes(test.codec.type, kRowLength);
   }
 }
 
-void Run(benchmark::State& state, const quant::Codec& codec, std::int64_t target, bool weighted) {
+void Run(benchmark::State& state, Case& test, std::int64_t target) {
   const std::span<const float> rows(TheInput().rows);
-  const std::span<const float> importance =
-      weighted ? std::span<const float>(TheInput().importance) : std::span<const float>();
-  std::vector<std::byte> out(*gguf::TensorBytes(codec.type, rows.size()));
+  std::vector<std::byte> out(*gguf::TensorBytes(test.codec.type, rows.size()));
   std::vector<std::byte> expected(out.size());
   const auto encode = [&] {
-    if (target == kScalar) return EncodeScalar(codec, importance, out.data());
-    kernels::EncodeRows(codec.type, rows, kRowLength, importance, true, out.data());
+    if (target == kScalar) return EncodeScalar(test, out.data());
+    kernels::EncodeRows(test.codec.type, rows, kRowLength, test.importance(), true, out.data());
   };
   if (target != kScalar) hwy::SetSupportedTargetsForTest(target);
-  EncodeScalar(codec, importance, expected.data());
+  EncodeScalar(test, expected.data());
   encode();
   if (out != expected) state.SkipWithError("other bytes than the scalar codec's");
+  const std::clock_t start = std::clock();
   for (auto _ : state) {
     encode();
     benchmark::ClobberMemory();
   }
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   hwy::SetSupportedTargetsForTest(0);
+  static const double kCyclesPerSecond = hwy::platform::InvariantTicksPerSecond();
   const auto elements = static_cast<double>(rows.size()) * static_cast<double>(state.iterations());
-  state.counters["elements/s"] = benchmark::Counter(elements, benchmark::Counter::kIsRate);
-  state.counters["bytes/tick"] =
-      benchmark::Counter(elements * sizeof(float) / hwy::platform::InvariantTicksPerSecond(),
-                         benchmark::Counter::kIsRate);
+  const double speed = elements / seconds;
+  if (target == kScalar) test.scalar_speed = speed;
+  state.counters["Melements/s"] = speed / 1e6;
+  state.counters["bytes/cycle"] = speed * sizeof(float) / kCyclesPerSecond;
+  if (test.scalar_speed > 0) state.counters["x scalar"] = speed / test.scalar_speed;
 }
 
-void RegisterType(const quant::Codec& codec) {
-  const auto add = [&](std::int64_t target, const char* name, bool weighted) {
-    const std::string full_name =
-        std::string(gguf::InfoOf(codec.type).name) + (weighted ? "/importance/" : "/plain/") + name;
-    benchmark::RegisterBenchmark(full_name.c_str(), [&codec, target, weighted](auto& state) {
-      Run(state, codec, target, weighted);
-    });
+void Register(Case& test) {
+  const auto add = [&](std::int64_t target, const char* name) {
+    const std::string full_name = std::string(gguf::InfoOf(test.codec.type).name) +
+                                  (test.weighted ? "/importance/" : "/plain/") + name;
+    benchmark::RegisterBenchmark(full_name.c_str(),
+                                 [&test, target](auto& state) { Run(state, test, target); });
   };
-  for (const bool weighted : {false, true}) {
-    if (weighted && codec.importance == quant::Importance::kIgnored) continue;
-    if (!weighted && codec.importance == quant::Importance::kRequired) continue;
-    add(kScalar, "scalar", weighted);
-    for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-      add(target, hwy::TargetName(target), weighted);
-    }
+  add(kScalar, "scalar");
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    add(target, hwy::TargetName(target));
   }
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const quant::Codec* codec : quant::Codecs()) {
+    if (!kernels::HasFastEncoder(codec->type)) continue;
+    if (codec->importance != quant::Importance::kRequired) cases.push_back({*codec, false});
+    if (codec->importance != quant::Importance::kIgnored) cases.push_back({*codec, true});
+  }
+  return cases;
+}
+
+// The first use of each codebook builds its lists of nearest points.
+void TimeCodebooks() {
+  const auto start = std::chrono::steady_clock::now();
+  for (const auto book : {quant::Iq1Book, quant::Iq2SBook, quant::Iq2XsBook, quant::Iq2XxsBook,
+                          quant::Iq3SBook, quant::Iq3XxsBook}) {
+    book();
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  std::fprintf(stderr, "All codebooks with their neighbour tables, one after the other: %.3f s\n",
+               taken.count());
 }
 
 }  // namespace
 }  // namespace sluice
 
 int main(int argc, char** argv) {
-  for (const sluice::quant::Codec* codec : sluice::quant::Codecs()) {
-    if (sluice::kernels::HasFastEncoder(codec->type)) sluice::RegisterType(*codec);
-  }
+  std::vector<sluice::Case> cases = sluice::AllCases();
+  for (sluice::Case& test : cases) sluice::Register(test);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  sluice::TimeCodebooks();
   benchmark::RunSpecifiedBenchmarks();
 }

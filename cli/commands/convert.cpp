@@ -1,11 +1,16 @@
-// sluice convert CHECKPOINT OUT.gguf, sluice convert CHECKPOINT FOLDER --format safetensors
-#include <array>
+// sluice convert CHECKPOINT OUT.gguf
+// sluice convert CHECKPOINT --to OUT.gguf:TYPE --to OUT2.gguf:TYPE ...
+// sluice convert CHECKPOINT FOLDER --format safetensors --type TYPE
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "cli/given_files.h"
+#include "cli/safetensors_flags.h"
 #include "pipeline/layout.h"
-#include "pipeline/mlx/folder_plan.h"
+#include "pipeline/quantize/file_type.h"
 
 namespace sluice::cli {
 namespace {
@@ -13,84 +18,138 @@ namespace {
 struct ConvertFlags {
   PlanFlags plan;
   std::string output;
+  std::vector<std::string> to;
   std::string projector;
-  std::string format = "gguf";
-  std::uint32_t group_size = 64;
+  SafetensorsFlags safetensors;
   std::uint64_t max_shard_bytes = 0;
   ConversionFlags conversion;
 };
 
-Result<ConvertReport> ToGguf(const ConvertFlags& flags, const ConvertOptions& options) {
-  SLUICE_TRY(CheckNotTerminal(flags.output));
-  SLUICE_TRY(CheckNotTerminal(flags.projector));
+// ---- --to PATH:TYPE[:DIALECT]
+// ----------------------------------------------------------------------
+
+struct Target {
+  std::string path;
+  std::string type;
+  std::string dialect;  // empty: that of --dialect
+};
+
+bool IsDialect(std::string_view word) {
+  return word == arch::DialectName(arch::Dialect::kLlamaCpp) ||
+         word == arch::DialectName(arch::Dialect::kOllama);
+}
+
+// Takes the last word off `text`; nullopt where no colon is left.
+std::optional<std::string> TakeLastWord(std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return std::nullopt;
+  std::string word = text.substr(colon + 1);
+  text.resize(colon);
+  return word;
+}
+
+// Paths may hold colons: only the last ones count.
+Result<Target> ParseTarget(const std::string& text) {
+  Target target;
+  target.path = text;
+  std::optional<std::string> word = TakeLastWord(target.path);
+  if (word && IsDialect(*word)) {
+    target.dialect = *word;
+    word = TakeLastWord(target.path);
+  }
+  if (!word || word->empty() || target.path.empty()) {
+    return MakeError(ErrorCode::kUsage, "--to wants PATH:TYPE or PATH:TYPE:DIALECT").Actual(text);
+  }
+  target.type = *word;
+  // A type in front of an unknown last word: that was meant to be a dialect.
+  std::string rest = target.path;
+  const std::optional<std::string> before = TakeLastWord(rest);
+  if (target.dialect.empty() && !ParseFileType(target.type) && before && ParseFileType(*before)) {
+    return MakeError(ErrorCode::kUsage, "--to names an unknown dialect")
+        .Expected("llama.cpp or ollama")
+        .Actual(target.type);
+  }
+  return target;
+}
+
+Status CheckFlags(const ConvertFlags& flags) {
+  const auto refuse = [](std::string_view what, std::string_view advice) {
+    return MakeError(ErrorCode::kUsage, what).Advice(advice);
+  };
+  if (flags.to.empty()) {
+    if (!flags.output.empty()) return Ok();
+    return refuse("no output", "'sluice convert --help' explains the flags")
+        .Expected("OUT or --to PATH:TYPE");
+  }
+  if (!flags.output.empty()) {
+    return refuse("OUT and --to exclude each other", "name every output with --to PATH:TYPE");
+  }
+  if (!flags.plan.quantize.type.empty()) {
+    return refuse("--type and --to exclude each other", "each --to names its own type");
+  }
+  if (!flags.projector.empty()) {
+    return refuse("--mmproj and --to exclude each other",
+                  "write the vision part with a conversion of its own");
+  }
+  return Ok();
+}
+
+// ---- Running
+// ---------------------------------------------------------------------------------------
+
+Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
+                             const ConvertOptions& options) {
+  for (const std::string& output : {flags.output, flags.projector}) {
+    SLUICE_TRY(CheckNotTerminal(output));
+    SLUICE_TRY(CheckNotGiven(output, flags.plan.quantize, flags.plan.chat_template));
+  }
   SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(flags.plan, !flags.projector.empty()));
   plan_options.max_shard_bytes = flags.max_shard_bytes;
-  SLUICE_ASSIGN(const Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  const bool quiet = context.quiet || flags.conversion.json_progress();
+  SLUICE_TRY(QuantizeToTargetOf(flags.plan.quantize, options, quiet, options.overwrite, plan));
   SLUICE_ASSIGN(const auto outputs, OutputPaths(plan, flags.output, flags.projector));
   return Convert(plan, outputs, options);
 }
 
-Result<ConvertReport> ToFolder(const ConvertFlags& flags, const ConvertOptions& options) {
-  const std::string& type = flags.plan.quantize.type;
-  const std::optional<MlxType> mlx_type = ParseMlxType(type);
-  if (!mlx_type) {
-    return MakeError(ErrorCode::kUsage, "--format safetensors needs a --type of its own")
-        .Expected("int4, int8, nvfp4, mxfp4 or mxfp8")
-        .Actual(type.empty() ? "none" : type);
+Result<ConvertReport> Run(const ConvertFlags& flags, const CLI::App& command,
+                          const Context& context, const ConvertOptions& options) {
+  SLUICE_TRY(CheckFlagsOfFormat(flags.safetensors, command));
+  SLUICE_TRY(CheckFlags(flags));
+  if (flags.safetensors.chosen()) {
+    return ConvertToSafetensors(flags.safetensors, flags.plan, flags.output, flags.max_shard_bytes,
+                                options);
   }
-  SLUICE_ASSIGN(const FolderPlan plan,
-                PlanMlxFolder(flags.plan.checkpoint,
-                              {*mlx_type, flags.group_size, !flags.plan.no_mtp,
-                               flags.plan.quantize.non_finite == "zero", flags.max_shard_bytes}));
-  return ConvertToFolder(plan, flags.output, options);
-}
-
-// Flags that mean nothing for the chosen format.
-Status CheckFlagsOfFormat(const ConvertFlags& flags, const CLI::App& command) {
-  static constexpr std::array kOnlyGguf{
-      "--dialect",     "--outtype",       "--pre",
-      "--mmproj",      "--chat-template", "--model-name",
-      "--set",         "--pure",          "--leave-output-tensor",
-      "--imatrix",     "--bit-exact",     "--output-tensor-type",
-      "--tensor-type", "--tensor-types",  "--token-embedding-type"};
-  static constexpr std::array kOnlyFolder{"--group-size"};
-  const bool gguf = flags.format == "gguf";
-  const auto check = [&](const auto& names) -> Status {
-    for (const char* const name : names) {
-      if (command.get_option(name)->empty()) continue;
-      return MakeError(ErrorCode::kUsage,
-                       fmt::format("{} does not apply to --format {}", name, flags.format));
-    }
-    return Ok();
-  };
-  return gguf ? check(kOnlyFolder) : check(kOnlyGguf);
+  return flags.to.empty() ? RunOne(flags, context, options) : RunSeveral(flags, options);
 }
 
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
+  RefuseEmpty(command.add_option("OUT", flags.output,
+                                 "GGUF file to write, - writes to standard output; with --format "
+                                 "safetensors a folder; required without --to"))
+      ->type_name("");
+  AddSafetensorsFlags(command, flags.safetensors);
   command
-      .add_option("OUT", flags.output,
-                  "GGUF file to write, - writes to standard output; with --format safetensors a "
-                  "folder")
-      ->type_name("")
-      ->required();
-  AddChoices(*command.add_option("--format", flags.format,
-                                 "gguf, or a folder of safetensors that are quantized in the MLX "
-                                 "layout (--type int4, int8, nvfp4, mxfp4 or mxfp8); default gguf"),
-             {"gguf", "safetensors"});
-  command
-      .add_option("--group-size", flags.group_size,
-                  "Elements that share a scale in int4 and int8 safetensors; default 64")
-      ->type_name("32|64|128")
-      ->check(CLI::IsMember({32, 64, 128}).description(""));
-  command
-      .add_option(
-          "--mmproj", flags.projector,
-          "Also write the vision part to this file (llama.cpp dialect of Llama 4); default: "
-          "leave it out")
+      .add_option("--to", flags.to,
+                  "Instead of OUT and --type, once for each output: writes several files from one "
+                  "read of the checkpoint; default: one file, OUT")
+      ->type_name("PATH:TYPE[:DIALECT]")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  RefuseEmpty(
+      command.add_option("--mmproj", flags.projector,
+                         "Also write the vision part to this file (llama.cpp dialect of Llama 4); "
+                         "default: leave it out"))
       ->type_name("FILE");
   AddMaxShardSize(command, flags.max_shard_bytes);
   AddConversionFlags(command, flags.conversion);
+}
+
+// What the closing summary calls the whole.
+std::string NameOf(const ConvertFlags& flags) {
+  return flags.to.empty() ? flags.output : fmt::format("{} outputs", flags.to.size());
 }
 
 }  // namespace
@@ -101,12 +160,9 @@ void AddConvert(CLI::App& app, Context& context) {
   auto flags = std::make_shared<ConvertFlags>();
   AddFlags(*command, *flags);
   command->callback([flags, command, &context] {
-    RunWithProgress(flags->conversion, flags->output, context,
-                    [&](const ConvertOptions& options) -> Result<ConvertReport> {
-                      SLUICE_TRY(CheckFlagsOfFormat(*flags, *command));
-                      return flags->format == "gguf" ? ToGguf(*flags, options)
-                                                     : ToFolder(*flags, options);
-                    });
+    RunWithProgress(flags->conversion, NameOf(*flags), context, [&](const ConvertOptions& options) {
+      return Run(*flags, *command, context, options);
+    });
   });
 }
 

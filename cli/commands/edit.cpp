@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "core/utf8.h"
 #include "pipeline/edit.h"
 
 namespace sluice::cli {
@@ -34,6 +35,7 @@ void AddEdit(CLI::App& app, Context& context) {
       ->type_name("KEY=TYPE:VALUE")
       ->expected(1)
       ->take_all()
+      ->allow_extra_args(false)
       ->required();
   command->add_flag("--no-sync", flags->no_sync,
                     "Do not flush the change to the disk; default: flush");
@@ -41,7 +43,7 @@ void AddEdit(CLI::App& app, Context& context) {
     const Result<EditReport> report = Run(*flags);
     if (!report) return Fail(report.error(), context);
     if (context.quiet) return;
-    Say("{}: {}\n", flags->file, report->in_place ? "changed in place" : "written anew");
+    Say("{}: {}\n", Printable(flags->file), report->in_place ? "changed in place" : "written anew");
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/metadata_text.h"
+#include "core/utf8.h"
 #include "pipeline/inspect.h"
 
 namespace sluice::cli {
@@ -20,15 +21,15 @@ struct InspectFlags {
 };
 
 void PrintInspection(const std::string& path, const Inspection& inspection) {
-  fmt::print("{}: {}, {}, {} tensors\n", path, inspection.kind, HumanBytes(inspection.bytes),
-             inspection.tensors.size());
+  fmt::print("{}: {}, {}, {} tensors\n", Printable(path), inspection.kind,
+             HumanBytes(inspection.bytes), inspection.tensors.size());
   if (!inspection.metadata.items().empty()) fmt::print("\n");
   PrintMetadata(inspection.metadata);
   fmt::print("\n{:<56} {:>8} {:>24} {:>16} {:>16}\n", "tensor", "type", "shape", "offset", "bytes");
   for (const TensorEntry& tensor : inspection.tensors) {
     fmt::print("{:<56} {:>8} {:>24} {:>16} {:>16}{}{}\n", Printable(tensor.name), tensor.type,
                ShapeText(tensor.shape), tensor.offset, tensor.bytes,
-               tensor.file.empty() ? "" : "  ", tensor.file);
+               tensor.file.empty() ? "" : "  ", Printable(tensor.file));
   }
 }
 
@@ -83,8 +84,8 @@ void PrintStatistics(const InspectFlags& flags, const TensorStatistics& statisti
     return;
   }
   fmt::print("{}: {} elements\nmin {:.6g}, max {:.6g}, mean {:.6g}, standard deviation {:.6g}\n",
-             flags.tensor, statistics.elements, statistics.min, statistics.max, statistics.mean,
-             statistics.standard_deviation);
+             Printable(flags.tensor), statistics.elements, statistics.min, statistics.max,
+             statistics.mean, statistics.standard_deviation);
   fmt::print("zeros {}, NaNs {}, infinities {}\nfirst values: {:.6g}\n", statistics.zeros,
              statistics.nans, statistics.infinities, fmt::join(statistics.first, ", "));
 }
@@ -112,15 +113,13 @@ void AddInspect(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("inspect", "Show key-values and tensors of a GGUF or safetensors file");
   auto flags = std::make_shared<InspectFlags>();
-  command->add_option("FILE", flags->path, "A .gguf or .safetensors file, or a checkpoint folder")
-      ->type_name("")
-      ->required();
-  command->add_option("--kv", flags->key, "Print one value, whole; default: all, shortened")
-      ->type_name("KEY");
-  command
-      ->add_option("--tensor", flags->tensor,
-                   "Print statistics of one tensor's values; default: list all tensors")
-      ->type_name("NAME");
+  const auto add = [&](const char* name, std::string& target, const char* help, const char* type) {
+    return RefuseEmpty(command->add_option(name, target, help)->type_name(type));
+  };
+  add("FILE", flags->path, "A .gguf or .safetensors file, or a checkpoint folder", "")->required();
+  add("--kv", flags->key, "Print one value, whole; default: all, shortened", "KEY");
+  add("--tensor", flags->tensor,
+      "Print statistics of one tensor's values; default: list all tensors", "NAME");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] { Run(*flags, context); });
 }

@@ -8,7 +8,9 @@
 
 #include "cli/command.h"
 #include "cli/metadata_text.h"
+#include "cli/progress.h"
 #include "core/machine.h"
+#include "core/utf8.h"
 #include "pipeline/convert.h"
 
 namespace sluice::cli {
@@ -58,12 +60,12 @@ void PrintFile(const FilePlan& file) {
     fmt::print("{:<44} {:>6} {:>24} {:>16} {:>16}  {}\n", tensor.record.name,
                gguf::InfoOf(tensor.record.type).name, ShapeText(tensor.record.shape),
                file.head.size() + tensor.record.data_offset, tensor.record.bytes,
-               SourceText(tensor));
+               Printable(SourceText(tensor)));
   }
 }
 
 void PrintPlan(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
-  fmt::print("{}: {}, {} dialect\n", plan.folder, plan.family->name,
+  fmt::print("{}: {}, {} dialect\n", Printable(plan.folder), plan.family->name,
              arch::DialectName(plan.dialect));
   fmt::print("source: {} in {} shards, {} tensors\n", HumanBytes(plan.source_bytes()),
              plan.shards.size(), plan.source_tensors);
@@ -111,9 +113,17 @@ void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
   fmt::print("{}\n", DumpJson(json));
 }
 
-Result<Plan> Run(const PlanCommandFlags& flags) {
+Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
   SLUICE_ASSIGN(const PlanOptions options, ToPlanOptions(flags.plan, flags.with_projector));
-  return MakePlan(flags.plan.checkpoint, options);
+  SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, options));
+  ProgressPrinter progress(context.quiet ? ProgressMode::kNone : ProgressMode::kAuto);
+  ConvertOptions run;  // the values are read where a target asks for the least error
+  run.on_progress = [&](const Progress& now) { progress.Update(now); };
+  const Status chosen =
+      QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, /*overwrite=*/false, plan);
+  progress.Finish();
+  SLUICE_TRY(chosen);
+  return plan;
 }
 
 }  // namespace
@@ -131,7 +141,7 @@ void AddPlan(CLI::App& app, Context& context) {
                     "Also plan the separate vision file; default: the model alone");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] {
-    const Result<Plan> plan = Run(*flags);
+    const Result<Plan> plan = Run(*flags, context);
     if (!plan) return Fail(plan.error(), context);
     if (!context.quiet) PrintWarnings(plan->warnings);
     std::error_code error;

@@ -1,12 +1,11 @@
-// Writes importance matrices in their GGUF form, for llama-quantize and for ourselves.
+// Importance matrices as the bytes of a file, for llama-quantize and for ourselves.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "core/file.h"
 #include "core/result.h"
 
 namespace sluice::imatrix {
@@ -25,9 +24,14 @@ struct Collection {
   std::vector<Collected> weights;
 };
 
-// Writes `collection`, sorted by name, at the file's current position. kUsage: a weight without
-// sums or counts, or sums that are no multiple of the counts; kMismatch: a name that GGUF cannot
-// hold; kIo.
-Status Write(const Collection& collection, File& file);
+// The GGUF form, sorted by name. kUsage: a weight without sums or counts, or sums that are no
+// multiple of the counts; kMismatch: a name that GGUF cannot hold.
+Result<std::vector<std::byte>> ToGgufForm(const Collection& collection);
+
+// The legacy form, sorted by name, with the first dataset. It has one divisor for a whole tensor
+// instead of a count for each matrix: sums are scaled to what they would be had every matrix met
+// the tokens of as many chunks as the one that met most, and are 1 each for matrices that met
+// nothing. kUsage: as above, and what does not fit 31 bits. REQUIRES: chunk_tokens > 0.
+Result<std::vector<std::byte>> ToLegacyForm(const Collection& collection);
 
 }  // namespace sluice::imatrix

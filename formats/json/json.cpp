@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "core/path.h"
 #include "formats/lfs_pointer.h"
 
 namespace sluice::json {
@@ -21,6 +22,13 @@ Result<Document> Document::Load(const std::string& path, std::uint64_t max_bytes
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(path, max_bytes));
   if (IsLfsPointer(text)) return LfsPointerError(path);
   return Parse(text, path);
+}
+
+Result<std::optional<Document>> Document::LoadIfPresent(const std::string& path,
+                                                        std::uint64_t max_bytes) {
+  if (!IsPresent(path)) return std::optional<Document>();
+  SLUICE_ASSIGN(Document document, Load(path, max_bytes));
+  return std::optional<Document>(std::move(document));
 }
 
 Result<Document> Document::Parse(std::string_view text, const std::string& path) {

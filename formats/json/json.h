@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,9 @@ class Document {
   // Reads and parses a file of at most `max_bytes`. kMissing, kCorrupt (not JSON; a Git LFS
   // pointer), kIo.
   static Result<Document> Load(const std::string& path, std::uint64_t max_bytes);
+  // The same; nullopt when nothing has this name.
+  static Result<std::optional<Document>> LoadIfPresent(const std::string& path,
+                                                       std::uint64_t max_bytes);
   // `path` is only used in error messages.
   static Result<Document> Parse(std::string_view text, const std::string& path);
 

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/path.h"
 #include "formats/json/json.h"
 
 namespace sluice::safetensors {
@@ -36,11 +37,12 @@ Result<ShardNames> ListFolder(const std::string& folder) {
   for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry);
        entry.increment(error)) {
     const fs::path name = entry->path().filename();
-    if (name.extension() == kExtension) names.insert(name.string());
+    const bool hidden = name.string().starts_with('.');  // such as macOS's ._model.safetensors
+    if (name.extension() == kExtension && !hidden) names.insert(name.string());
     if (name.extension() == ".bin" || name.extension() == ".pth") has_torch_files = true;
   }
   if (error) return ErrnoError("cannot list folder", folder, error.value());
-  if (!names.empty() || fs::exists(fs::path(folder) / kIndexName, error)) return names;
+  if (!names.empty() || IsPresent((fs::path(folder) / kIndexName).string())) return names;
   if (has_torch_files) {
     return MakeError(ErrorCode::kUnsupported, "only PyTorch weights (.bin, .pth) are here")
         .In(folder)
@@ -198,8 +200,7 @@ Result<ShardSet> OpenShards(const std::string& folder) {
   SLUICE_ASSIGN(const ShardNames in_folder, ListFolder(folder));
   ShardOpener opener(folder);
   const std::string index_path = (fs::path(folder) / kIndexName).string();
-  std::error_code error;
-  if (!fs::exists(index_path, error)) {
+  if (!IsPresent(index_path)) {
     for (const std::string& name : in_folder) {
       opener.Open(name, (fs::path(folder) / name).string());
     }

@@ -37,6 +37,7 @@ Result<std::vector<IdText>> ReadVocab(json::Element vocab) {
   const auto object = json::AsObject(vocab);
   if (!object) return Corrupt("the vocabulary is no object").Actual(json::TypeName(vocab));
   std::vector<IdText> tokens;
+  if (object->size() == 0) return Corrupt("the vocabulary is empty");
   tokens.reserve(object->size());
   for (const auto [text, value] : *object) {
     SLUICE_ASSIGN(const std::uint64_t id, ReadId(value, text));
@@ -47,8 +48,10 @@ Result<std::vector<IdText>> ReadVocab(json::Element vocab) {
 
 Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
   std::vector<AddedToken> added;
-  const auto list = json::AsArray(json::Find(root, "added_tokens"));
-  if (!list) return added;
+  const auto element = json::Find(root, "added_tokens");
+  if (!element) return added;
+  const auto list = json::AsArray(*element);
+  if (!list) return Corrupt("added_tokens is no list").Actual(json::TypeName(*element));
   for (const json::Element item : *list) {
     const auto text = json::AsString(json::Find(item, "content"));
     const auto id = json::Find(item, "id");
@@ -61,8 +64,6 @@ Result<std::vector<AddedToken>> ReadAdded(json::Element root) {
     added.push_back(
         {static_cast<std::uint32_t>(number), std::string(*text), flag("special"), plain});
   }
-  std::sort(added.begin(), added.end(),
-            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   return added;
 }
 
@@ -80,37 +81,28 @@ Status CheckTextsAreUnique(const std::vector<IdText>& tokens) {
 }
 
 // Puts vocabulary and added tokens into one list by id. A token may stand in both.
-Result<gguf::Array> OrderById(std::vector<IdText> tokens, const std::vector<AddedToken>& added) {
-  for (const AddedToken& token : added) tokens.emplace_back(token.id, token.text);
+Status OrderById(std::vector<IdText> tokens, BpeVocabulary& vocabulary) {
+  std::sort(vocabulary.added.begin(), vocabulary.added.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  for (const AddedToken& token : vocabulary.added) tokens.emplace_back(token.id, token.text);
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  gguf::Array ordered(gguf::ValueType::kString);
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].first == i) {
-      ordered.Append(tokens[i].second);
-      continue;
+  gguf::Array& ordered = vocabulary.tokens;
+  for (const auto& [id, text] : tokens) {
+    const std::uint64_t next = ordered.size();
+    const bool twice = id < next;
+    if (twice || id - next > kMaxGapIds - vocabulary.gaps.size()) {
+      return Corrupt(twice ? "two tokens share an id" : "token ids are not contiguous")
+          .Expected(fmt::format("a token with id {}", next))
+          .Actual(fmt::format("'{}' with id {}", text, id));
     }
-    const bool twice = i > 0 && tokens[i].first == tokens[i - 1].first;
-    return Corrupt(twice ? "two tokens share an id" : "token ids are not contiguous")
-        .Expected(fmt::format("a token with id {}", i))
-        .Actual(fmt::format("'{}' with id {}", tokens[i].second, tokens[i].first));
-  }
-  if (ordered.size() == 0) return Corrupt("the vocabulary is empty");
-  SLUICE_TRY(CheckTextsAreUnique(tokens));
-  return ordered;
-}
-
-// A pair's parts may hold spaces; the separator must stay the only one.
-std::string EncodeSpaces(std::string_view part) {
-  std::string encoded;
-  for (const char c : part) {
-    if (c == ' ') {
-      encoded += kSpaceInMerge;
-    } else {
-      encoded += c;
+    for (std::uint64_t gap = next; gap < id; ++gap) {
+      ordered.Append("");
+      vocabulary.gaps.push_back(static_cast<std::uint32_t>(gap));
     }
+    ordered.Append(text);
   }
-  return encoded;
+  return CheckTextsAreUnique(tokens);
 }
 
 // Readers of the GGUF file cut a merge at its one space.
@@ -200,17 +192,31 @@ Result<BpeVocabulary> ReadRoot(json::Element root) {
   BpeVocabulary vocabulary;
   SLUICE_ASSIGN(vocabulary.added, ReadAdded(root));
   SLUICE_ASSIGN(std::vector<IdText> tokens, ReadVocab(*vocab));
-  SLUICE_ASSIGN(vocabulary.tokens, OrderById(std::move(tokens), vocabulary.added));
+  SLUICE_TRY(OrderById(std::move(tokens), vocabulary));
   SLUICE_ASSIGN(vocabulary.merges, ReadMerges(*model));
   vocabulary.byte_fallback = json::AsBool(json::Find(*model, "byte_fallback")).value_or(false);
   vocabulary.ignore_merges = json::AsBool(json::Find(*model, "ignore_merges")).value_or(false);
   vocabulary.pre_tokenizer = CanonicalPreTokenizer(json::Find(root, "pre_tokenizer"));
-  vocabulary.has_normalizer = json::Find(root, "normalizer").has_value();
+  if (const auto normalizer = json::Find(root, "normalizer")) {
+    vocabulary.normalizer = simdjson::minify(*normalizer);
+  }
   vocabulary.post_steps = ReadPostProcessor(root);
   return vocabulary;
 }
 
 }  // namespace
+
+std::string EncodeSpaces(std::string_view part) {
+  std::string encoded;
+  for (const char c : part) {
+    if (c == ' ') {
+      encoded += kSpaceInMerge;
+    } else {
+      encoded += c;
+    }
+  }
+  return encoded;
+}
 
 const AddedToken* BpeVocabulary::FindAdded(std::string_view text) const {
   const auto found = std::find_if(added.begin(), added.end(),
@@ -231,12 +237,11 @@ Result<BpeVocabulary> ReadVocabAndMerges(const std::string& vocab_path,
   SLUICE_ASSIGN(const json::Document document, json::Document::Load(vocab_path, kMaxFileBytes));
   Result<std::vector<IdText>> tokens = ReadVocab(document.root());
   if (!tokens) return std::move(tokens).error().In(vocab_path);
-  Result<gguf::Array> ordered = OrderById(*std::move(tokens), added);
-  if (!ordered) return std::move(ordered).error().In(vocab_path);
   BpeVocabulary vocabulary;
   vocabulary.added = std::move(added);
-  vocabulary.tokens = *std::move(ordered);
-  // This pair of files has no pre-tokenizer definition: the format is GPT-2's, and so is the split.
+  Status ordered = OrderById(*std::move(tokens), vocabulary);
+  if (!ordered) return std::move(ordered).error().In(vocab_path);
+  // The files do not say how text is cut. The format is GPT-2's; a caller may know better.
   vocabulary.pre_tokenizer = kGpt2Definition;
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(merges_path, kMaxFileBytes));
   if (IsLfsPointer(text)) return LfsPointerError(merges_path);

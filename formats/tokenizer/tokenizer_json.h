@@ -34,21 +34,28 @@ struct PostStep {
   std::vector<TemplateItem> pair;
 };
 
+// Ids may leave out this many numbers; a file that leaves out more is taken for a broken one.
+inline constexpr std::uint64_t kMaxGapIds = std::uint64_t{1} << 20;
+
 struct BpeVocabulary {
   gguf::Array tokens{gguf::ValueType::kString};  // by id, added tokens included
+  std::vector<std::uint32_t> gaps;               // ids between them without a token: "" above
   gguf::Array merges{gguf::ValueType::kString};  // "left right", a space inside a part as U+0120
   std::vector<AddedToken> added;                 // by id
   bool byte_fallback = false;                    // unknown characters become tokens like <0x0A>
-  bool ignore_merges = false;   // a piece that is a token is not merged from its bytes
-  std::string pre_tokenizer;    // canonical text of the definition, see pre_tokenizers.h
-  bool has_normalizer = false;  // text is changed before it is cut
+  bool ignore_merges = false;  // a piece that is a token is not merged from its bytes
+  std::string pre_tokenizer;   // canonical text of the definition, see pre_tokenizers.h
+  std::string normalizer;      // JSON of what changes text before it is cut; empty: nothing does
   std::vector<PostStep> post_steps;
 
   [[nodiscard]] const AddedToken* FindAdded(std::string_view text) const;
 };
 
-// Reads tokenizer.json. kCorrupt: not JSON, a section missing, ids that are not 0 .. n-1 each once,
-// malformed merges. kUnsupported: a model other than BPE.
+// A part of a merge as it stands in `merges`, whose only space is the separator.
+[[nodiscard]] std::string EncodeSpaces(std::string_view part);
+
+// Reads tokenizer.json. kCorrupt: not JSON, a section missing or of another type, two tokens with
+// one id, more than kMaxGapIds gaps, malformed merges. kUnsupported: a model other than BPE.
 Result<BpeVocabulary> ReadTokenizerJson(const std::string& path);
 
 // Reads vocab.json and merges.txt, the files of older byte-level BPE tokenizers; `added` are the

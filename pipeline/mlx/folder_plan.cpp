@@ -25,6 +25,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMaxTextBytes = std::uint64_t{256} << 20;
 constexpr std::string_view kConfigName = "config.json";
+// How the source's weights were quantized.
+constexpr std::string_view kModelOptName = "hf_quant_config.json";
 constexpr std::string_view kExperts = ".experts.";
 constexpr std::string_view kStacked = ".switch_mlp.";
 constexpr std::string_view kWeight = ".weight";
@@ -101,12 +103,21 @@ class FolderPlanner {
     result_.plan.generated.clear();
     SLUICE_ASSIGN(shards_, safetensors::OpenShards(checkpoint));
     result_.plan.warnings = shards_.warnings;  // the others are about GGUF
-    index_.emplace(shards_);
+    SLUICE_TRY(FindPackedWeights(config_path));
+    index_.emplace(shards_, packed_);
     SLUICE_ASSIGN(const std::string text, ReadWholeFile(config_path, kMaxTextBytes));
     config_ = Json::parse(text, nullptr, false);
     if (!config_.is_object() || !config_.value("num_hidden_layers", Json()).is_number_unsigned()) {
       return MakeError(ErrorCode::kCorrupt, "no number of layers").In(config_path);
     }
+    return Ok();
+  }
+
+  Status FindPackedWeights(const std::string& config_path) {
+    SLUICE_ASSIGN(const json::Document config, json::Document::Load(config_path, kMaxTextBytes));
+    std::vector<Error> problems;
+    SLUICE_ASSIGN(packed_, FindPackedTensors(result_.plan.folder, config, shards_, problems));
+    if (!problems.empty()) return JoinErrors(std::move(problems));
     return Ok();
   }
 
@@ -135,16 +146,17 @@ class FolderPlanner {
     const safetensors::TensorInfo& first = *(*index_)[output.sources.begin()->second].info;
     TensorExpr expr;
     for (const auto& [expert, position] : output.sources) {
-      const auto& [info, shard] = (*index_)[position];
+      const SourceTensor& source = (*index_)[position];
+      const safetensors::TensorInfo* const info = source.info;
       if (info->shape != first.shape || info->dtype != first.dtype || !IsFloat(info->dtype)) {
         return MakeError(ErrorCode::kUnsupported, "tensor to quantize as safetensors")
             .At(info->name)
             .Expected(fmt::format("numbers, as tensor '{}' holds them", first.name))
             .Actual(DtypeName(info->dtype));
       }
-      const StridedView view = StridedView::Whole(info->shape).Coalesced();
+      const StridedView view = source.View().Coalesced();
       expr.elements += view.elements();
-      expr.segments.push_back({shard, info->offset, info->dtype, view, expr.elements});
+      expr.segments.push_back(source.SegmentOf(view, expr.elements));
     }
     std::vector<std::uint64_t> shape = first.shape;
     if (output.stacked) shape.insert(shape.begin(), output.sources.size());
@@ -273,7 +285,8 @@ class FolderPlanner {
     for (const auto& entry : fs::directory_iterator(result_.plan.folder, error)) {
       const std::string name = entry.path().filename().string();
       const std::string kind = entry.path().extension().string();
-      if (name == kConfigName || name == safetensors::kIndexName || !entry.is_regular_file(error) ||
+      if (name == kConfigName || name == safetensors::kIndexName || name == kModelOptName ||
+          !entry.is_regular_file(error) ||
           std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
         continue;
       }
@@ -294,6 +307,8 @@ class FolderPlanner {
 
   void AddConfig() {
     if (!options_.keep_mtp) config_["num_nextn_predict_layers"] = 0;
+    // What the source's weights were packed in.
+    for (const auto* key : {"quantization_config", "compression_config"}) config_.erase(key);
     config_["quantization"] = quantization_;
     AddText(std::string(kConfigName), config_);
   }
@@ -301,6 +316,7 @@ class FolderPlanner {
   const MlxOptions& options_;
   FolderPlan result_;
   safetensors::ShardSet shards_;
+  PackedTensors packed_;
   std::optional<TensorIndex> index_;
   Json config_;
   Json quantization_ = Json::object();

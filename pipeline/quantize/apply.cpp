@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "pipeline/quantize/importance.h"
+#include "pipeline/quantize/repack.h"
 #include "pipeline/quantize/tensor_class.h"
 
 namespace sluice {
@@ -31,23 +32,14 @@ void SortAs(const std::vector<std::size_t>& order, std::vector<PlannedTensor>& t
 }
 
 void SetType(const QuantizeRequest& request, const TypeChoice& choice,
-             const imatrix::Reader* importance, const imatrix::Entry* entry,
+             const imatrix::Reader* importance, const imatrix::Entry* entry, bool ollama,
              PlannedTensor& tensor) {
   tensor.reason = choice.reason;
   if (choice.type == tensor.record.type) return;
-  Quantizing how;
-  how.rounded = tensor.record.type;
-  how.exact = request.exact;
-  how.zero_non_finite = request.zero_non_finite;
-  if (entry != nullptr) {
-    const std::vector<std::uint64_t>& shape = tensor.record.shape;
-    how.importance_file = importance;
-    how.importance = entry;
-    how.matrix_rows = shape.size() < 2 ? 1 : shape[shape.size() - 2];
-  }
+  if (Repack(choice.type, ollama, tensor)) return;
+  tensor.expr.quantizing = QuantizingOf(request, tensor.record, importance, entry);
   tensor.record.type = choice.type;
   tensor.expr.type = choice.type;
-  tensor.expr.quantizing = how;
 }
 
 void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::Metadata& metadata) {
@@ -59,27 +51,23 @@ void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::M
 // `importance` may be nullptr and outlives the plan.
 Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* importance,
                     FilePlan& file, std::vector<std::string>& warnings) {
-  QuantizeOptions options = request.recipe;
-  options.ollama = file.is_ollama();
   if (importance != nullptr && importance->entries().empty()) importance = nullptr;
-  options.has_importance = importance != nullptr;
-
-  std::vector<std::size_t> order = QuantizedOrderIn(file);
-  std::vector<gguf::TensorRecord> records;
-  for (const std::size_t position : order) records.push_back(file.tensors[position].record);
-  SLUICE_ASSIGN(const ModelFacts model, ModelFactsOf(file.metadata));
-  SLUICE_ASSIGN(const Recipe recipe, ChooseTypes(model, records, options));
+  const QuantizeOptions options = RecipeOptions(request, file, importance);
+  SLUICE_ASSIGN(const RecipeInput input, RecipeInputOf(file));
+  SLUICE_ASSIGN(const Recipe recipe, ChooseTypes(input.model, input.records, options));
   SLUICE_ASSIGN(const ImportancePlan weights,
-                PlanImportance(records, recipe, options.file_type, importance));
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    SetType(request, recipe.choices[i], importance, weights.entries[i], file.tensors[order[i]]);
+                PlanImportance(input.records, recipe, options.file_type, importance));
+  for (std::size_t i = 0; i < input.order.size(); ++i) {
+    SetType(request, recipe.choices[i], importance, weights.entries[i], options.ollama,
+            file.tensors[input.order[i]]);
   }
   SetKeys(recipe.file_type, importance, file.metadata);
   if (file.is_ollama()) {
     file.metadata.SortByKey();
   } else {
-    SortAs(order, file.tensors);
+    SortAs(input.order, file.tensors);
   }
+  AddScales(file.tensors);
   warnings.insert(warnings.end(), recipe.warnings.begin(), recipe.warnings.end());
   warnings.insert(warnings.end(), weights.warnings.begin(), weights.warnings.end());
   return Ok();
@@ -87,11 +75,46 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
 
 }  // namespace
 
-Status QuantizeModel(const QuantizeRequest& request, Plan& plan) {
-  if (!request.importance_path.empty()) {
-    SLUICE_ASSIGN(imatrix::Reader reader, imatrix::Reader::Open(request.importance_path));
-    plan.importance = std::make_shared<const imatrix::Reader>(std::move(reader));
+Result<RecipeInput> RecipeInputOf(const FilePlan& file) {
+  RecipeInput input;
+  SLUICE_ASSIGN(input.model, ModelFactsOf(file.metadata));
+  input.order = QuantizedOrderIn(file);
+  for (const std::size_t position : input.order) {
+    input.records.push_back(file.tensors[position].record);
   }
+  return input;
+}
+
+Result<std::shared_ptr<const imatrix::Reader>> OpenImportance(const std::string& path) {
+  if (path.empty()) return std::shared_ptr<const imatrix::Reader>();
+  SLUICE_ASSIGN(imatrix::Reader reader, imatrix::Reader::Open(path));
+  return std::make_shared<const imatrix::Reader>(std::move(reader));
+}
+
+QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& file,
+                              const imatrix::Reader* importance) {
+  QuantizeOptions options = request.recipe;
+  options.ollama = file.is_ollama();
+  options.has_importance = importance != nullptr && !importance->entries().empty();
+  return options;
+}
+
+Quantizing QuantizingOf(const QuantizeRequest& request, const gguf::TensorRecord& record,
+                        const imatrix::Reader* importance, const imatrix::Entry* entry) {
+  Quantizing how;
+  how.rounded = record.type;
+  how.exact = request.exact;
+  how.zero_non_finite = request.zero_non_finite;
+  if (entry != nullptr) {
+    how.importance_file = importance;
+    how.importance = entry;
+    how.matrix_rows = record.shape.size() < 2 ? 1 : record.shape[record.shape.size() - 2];
+  }
+  return how;
+}
+
+Status QuantizeModel(const QuantizeRequest& request, Plan& plan) {
+  SLUICE_ASSIGN(plan.importance, OpenImportance(request.importance_path));
   return QuantizeFile(request, plan.importance.get(), plan.files.front(), plan.warnings);
 }
 

@@ -1,7 +1,10 @@
 // Turns the plan of a converted file into the plan of a quantized one.
 #pragma once
 
+#include <cstddef>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/result.h"
 #include "pipeline/plan.h"
@@ -16,6 +19,29 @@ struct QuantizeRequest {
   bool exact = false;            // reproduce known defects of llama-quantize
   bool zero_non_finite = false;  // else NaN and infinity are errors
 };
+
+// What the choice of types depends on, for the tensors of one file in llama-quantize's order.
+struct RecipeInput {
+  ModelFacts model;
+  std::vector<std::size_t> order;           // positions in the file
+  std::vector<gguf::TensorRecord> records;  // in that order
+};
+// Errors of ModelFactsOf.
+Result<RecipeInput> RecipeInputOf(const FilePlan& file);
+
+// The importance matrix of a request, or nullptr. Errors of imatrix::Reader::Open.
+Result<std::shared_ptr<const imatrix::Reader>> OpenImportance(const std::string& path);
+
+// The request's options with what the planner sets. `importance` may be nullptr.
+[[nodiscard]] QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& file,
+                                            const imatrix::Reader* importance);
+
+// How the values of a tensor are quantized that is `record` before. Reader and entry may be
+// nullptr; they outlive the result.
+[[nodiscard]] Quantizing QuantizingOf(const QuantizeRequest& request,
+                                      const gguf::TensorRecord& record,
+                                      const imatrix::Reader* importance,
+                                      const imatrix::Entry* entry);
 
 // Gives every tensor of the plan's first file the type that the recipe chooses, the order and the
 // key-values that llama-quantize writes (in the Ollama dialect order and sorted keys stay), and

@@ -100,10 +100,8 @@ class ImportancePlanner {
   }
 
   void ReportAbsent(const TensorRecord& tensor, TensorType type) {
-    const quant::Importance importance = ImportanceOf(type);
     const bool often = IsOftenUncollected(tensor.name);
-    if (importance == quant::Importance::kRequired ||
-        (!often && IsUselessWithout(type, file_type_))) {
+    if (NeedsImportance(tensor.name, type, file_type_)) {
       problems_.push_back(
           MakeError(ErrorCode::kMissing,
                     fmt::format("{} needs importance data", gguf::InfoOf(type).name))
@@ -112,7 +110,7 @@ class ImportancePlanner {
               .Advice(reader_ == nullptr ? "give an importance matrix: --imatrix FILE"
                                          : "give this tensor another type: --tensor-type "
                                            "NAME=TYPE"));
-    } else if (importance == quant::Importance::kUsed && !often) {
+    } else if (ImportanceOf(type) == quant::Importance::kUsed && !often) {
       if (num_without_++ == 0) first_without_ = tensor.name;
     }
   }
@@ -147,6 +145,23 @@ Result<ImportancePlan> PlanImportance(std::span<const TensorRecord> tensors, con
   }
   SLUICE_ASSIGN(plan.warnings, planner.TakeWarnings());
   return plan;
+}
+
+Result<ImportancePlan> FindImportance(std::span<const TensorRecord> tensors,
+                                      const imatrix::Reader* reader) {
+  ImportancePlan plan;
+  ImportancePlanner planner(FileType::kQ4_K_M, reader);
+  for (const TensorRecord& tensor : tensors) {
+    // A type that uses data where there is some, and is good without.
+    plan.entries.push_back(planner.Find(tensor, TensorType::kQ4_K));
+  }
+  SLUICE_ASSIGN(plan.warnings, planner.TakeWarnings());
+  return plan;
+}
+
+bool NeedsImportance(std::string_view tensor, TensorType type, FileType file_type) {
+  return ImportanceOf(type) == quant::Importance::kRequired ||
+         (!IsOftenUncollected(tensor) && IsUselessWithout(type, file_type));
 }
 
 Status ReadMatrixWeights(const imatrix::Reader& reader, const imatrix::Entry& entry,

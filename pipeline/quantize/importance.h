@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
@@ -29,6 +30,15 @@ struct ImportancePlan {
 Result<ImportancePlan> PlanImportance(std::span<const gguf::TensorRecord> tensors,
                                       const Recipe& recipe, FileType file_type,
                                       const imatrix::Reader* reader);
+
+// The data of every tensor, whatever type it may get: nullptr where there is none. kMismatch as
+// above.
+Result<ImportancePlan> FindImportance(std::span<const gguf::TensorRecord> tensors,
+                                      const imatrix::Reader* reader);
+
+// Whether PlanImportance refuses to give the tensor this type without data.
+[[nodiscard]] bool NeedsImportance(std::string_view tensor, gguf::TensorType type,
+                                   FileType file_type);
 
 // The weights of the columns of one matrix of `tensor` (an expert of a stack; 0 for a plain
 // matrix). Errors as imatrix::Reader::ReadWeights. REQUIRES: `entry` was planned for `tensor`;

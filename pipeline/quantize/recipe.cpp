@@ -71,15 +71,12 @@ TensorType Replacement(TensorType type) {
 }
 
 TypeChoice FitRows(TypeChoice choice, std::uint64_t row_elements) {
-  if (FillsBlocks(row_elements, choice.type)) return choice;
-  constexpr std::uint32_t kSmallBlock = 32;
-  TensorType fitting = Replacement(choice.type);
-  const bool has_replacement =
-      fitting != choice.type || gguf::InfoOf(choice.type).block_elements <= kSmallBlock;
-  if (!has_replacement) return choice;  // an error, reported where all choices are checked
-  if (!FillsBlocks(row_elements, fitting)) fitting = TensorType::kF16;
-  return {fitting, fmt::format("{}; rows of {} elements do not fill blocks of {}", choice.reason,
-                               row_elements, gguf::InfoOf(choice.type).name)};
+  const TensorType fitting = FittingType(choice.type, row_elements);
+  if (fitting == choice.type) return choice;
+  return {fitting,
+          fmt::format("{}; rows of {} elements do not fill blocks of {}", choice.reason,
+                      row_elements, gguf::InfoOf(choice.type).name),
+          choice.by};
 }
 
 // The large models whose few value matrices deserve more bits.
@@ -221,24 +218,24 @@ std::optional<TypeChoice> TypeChooser::ByOption(const TensorRecord& tensor,
   const TypeRule* rule = rule_of_[position];
   const bool rule_first = tensor.name == kLayerEmbeddingName && rule != nullptr;
   if (options_.embedding_type && tensor_class == TensorClass::kEmbedding && !rule_first) {
-    return TypeChoice{*options_.embedding_type, "--token-embedding-type"};
+    return TypeChoice{*options_.embedding_type, "--token-embedding-type", ChosenBy::kOption};
   }
   if (options_.output_type && tensor_class == TensorClass::kOutput) {
-    return TypeChoice{*options_.output_type, "--output-tensor-type"};
+    return TypeChoice{*options_.output_type, "--output-tensor-type", ChosenBy::kOption};
   }
   return std::nullopt;
 }
 
 Result<TypeChoice> TypeChooser::Choose(std::size_t position) {
   const TensorRecord& tensor = tensors_[position];
-  if (auto why = WhyKept(tensor)) return TypeChoice{tensor.type, *std::move(why)};
+  if (auto why = WhyKept(tensor)) return TypeChoice{tensor.type, *std::move(why), ChosenBy::kKept};
   if (auto choice = ByOption(tensor, position)) return *std::move(choice);
   const std::string_view file_type = InfoOf(options_.file_type).name;
   if (!IsQuantized(default_type_)) return TypeChoice{default_type_, std::string(file_type)};
   TypeChoice choice{default_type_, fmt::format("{}: --pure", file_type)};
   if (const TypeRule* rule = rule_of_[position]) {
     rule_decides_[static_cast<std::size_t>(rule - options_.rules.data())] = true;
-    choice = {rule->type, fmt::format("--tensor-type {}", rule->text)};
+    choice = {rule->type, fmt::format("--tensor-type {}", rule->text), ChosenBy::kRule};
   } else if (!options_.pure) {
     SLUICE_ASSIGN(choice, ByMixture(tensor));
   }
@@ -301,7 +298,8 @@ Result<TypeChoice> TypeChooser::ByMixture(const TensorRecord& tensor) {
   TensorClass tensor_class = ClassOf(tensor.name);
   if (tensor_class == TensorClass::kEmbedding && tied_) tensor_class = TensorClass::kOutput;
   if (tensor_class == TensorClass::kOutput && options_.output_type) {
-    return TypeChoice{*options_.output_type, "--output-tensor-type of tied embeddings"};
+    return TypeChoice{*options_.output_type, "--output-tensor-type of tied embeddings",
+                      ChosenBy::kOption};
   }
   const bool has_position = options_.file_type != FileType::kMXFP4_MOE;
   Facts facts = model_facts_ | FactsOfTensor(tensor, tensor_class);
@@ -370,6 +368,15 @@ Result<Recipe> TypeChooser::Run() {
 }
 
 }  // namespace
+
+TensorType FittingType(TensorType type, std::uint64_t row_elements) {
+  if (FillsBlocks(row_elements, type)) return type;
+  constexpr std::uint32_t kSmallBlock = 32;
+  const TensorType fitting = Replacement(type);
+  // Without a replacement: an error, reported where all choices are checked.
+  if (fitting == type && gguf::InfoOf(type).block_elements > kSmallBlock) return type;
+  return FillsBlocks(row_elements, fitting) ? fitting : TensorType::kF16;
+}
 
 Result<Recipe> ChooseTypes(const ModelFacts& model, std::span<const TensorRecord> tensors,
                            const QuantizeOptions& options) {

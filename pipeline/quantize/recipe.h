@@ -43,9 +43,17 @@ struct QuantizeOptions {
   std::vector<TypeRule> rules;                     // --tensor-type, the first that matches decides
 };
 
+enum class ChosenBy : std::uint8_t {
+  kKept,    // never quantized, or not by these options
+  kOption,  // the user: --output-tensor-type, --token-embedding-type
+  kRule,    // the user: --tensor-type
+  kRecipe,
+};
+
 struct TypeChoice {
   gguf::TensorType type = gguf::TensorType::kF32;
   std::string reason;  // which rule chose it, for people
+  ChosenBy by = ChosenBy::kRecipe;
 };
 
 struct Recipe {
@@ -53,6 +61,10 @@ struct Recipe {
   std::vector<TypeChoice> choices;  // one for each tensor, in the given order
   std::vector<std::string> warnings;
 };
+
+// The type that rows of this length get where `type` is asked for: another one where they do not
+// fill its blocks, or `type` itself where there is none.
+[[nodiscard]] gguf::TensorType FittingType(gguf::TensorType type, std::uint64_t row_elements);
 
 // Decides in the given order, on which some mixtures depend: the order of the output file.
 // `tensors` have the types that they would have without quantization; their offsets are not used.

@@ -1,5 +1,7 @@
 #include "pipeline/quantize/type_rules.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <sstream>
@@ -19,7 +21,15 @@ Error NoRule(std::string_view text) {
       .Actual(text);
 }
 
+// std::regex recurses with the nesting of a pattern: longer ones can exhaust the stack.
+constexpr std::size_t kMaxPatternBytes = 4096;
+
 Result<std::regex> ParsePattern(std::string_view text) {
+  if (text.size() > kMaxPatternBytes) {
+    return MakeError(ErrorCode::kUsage, "regular expression is too long")
+        .Expected(fmt::format("at most {} bytes", kMaxPatternBytes))
+        .Actual(fmt::format("{} bytes", text.size()));
+  }
   std::string lower(text);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return std::tolower(c); });

@@ -2,20 +2,24 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <span>
 #include <utility>
 
 #include "formats/quant/codec.h"
 #include "runtime/kernels/highway_targets.h"
 #include "runtime/kernels/mlx_kernels.h"
+#include "runtime/kernels/integer_dots.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/multiply.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "runtime/kernels/block_formats-inl.h"
 #include "runtime/kernels/plain_formats-inl.h"
+#include "runtime/kernels/small_blocks-inl.h"
+#include "runtime/kernels/super_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::runtime::HWY_NAMESPACE {
@@ -85,6 +89,14 @@ void TilesOf(const Matrix& m, const float* const* inputs, float* out, std::size_
   for (; row < m.rows; ++row) Tile<Plain, 1, kInputs>(m, row, inputs, out, out_stride);
 }
 
+constexpr std::size_t kPageBytes = 4096;
+
+// The CPU's own prefetching ends with each page; a touch makes it go on in the next. `at` moves by
+// `bytes` from call to call.
+HWY_INLINE void PrefetchNextPage(const std::byte* at, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(at) % kPageBytes < bytes) hwy::Prefetch(at + kPageBytes);
+}
+
 // Every row times one input, in the order in which the rows lie in memory: that is how memory gives
 // them fastest.
 template <class Plain>
@@ -97,6 +109,7 @@ void PlainDots(const Matrix& m, const float* input, float* out) {
     for (Floats& sum : sums) sum = hn::Zero(F32());
     std::size_t k = 0;
     for (; k + kStep <= whole; k += kStep) {
+      PrefetchNextPage(row + k * Plain::kBytes, kStep * Plain::kBytes);
       for (std::size_t c = 0; c < kChains; ++c) {
         const std::size_t at = k + c * kLanes;
         const Floats weights = Plain::Load(row + at * Plain::kBytes);
@@ -146,21 +159,53 @@ HWY_INLINE void ForEachVector(const Visit& visit) {
   (std::make_index_sequence<Format::kElements / kLanes>());
 }
 
+// Adds the products of one block to `sums`, one of which is the block's turn.
+template <class Format>
+HWY_INLINE void AddBlock(const std::byte* block, const float* input, std::size_t turn,
+                         Floats (&sums)[kChains]) {
+  const Format decoder(block);
+  if constexpr (requires { decoder.scale(); }) {  // one scale: for the sum, not each element
+    Floats sum = hn::Zero(F32());
+    ForEachVector<Format>([&](auto at) HWY_ATTR {
+      constexpr std::size_t kAt = decltype(at)::value;
+      sum = hn::MulAdd(decoder.template Code<kAt>(), hn::LoadU(F32(), input + kAt), sum);
+    });
+    sums[turn] = hn::MulAdd(sum, decoder.scale(), sums[turn]);
+  } else {
+    ForEachVector<Format>([&](auto at) HWY_ATTR {
+      constexpr std::size_t kAt = decltype(at)::value;
+      Floats& sum = sums[kAt / kLanes % kChains];
+      sum = hn::MulAdd(decoder.template Get<kAt>(), hn::LoadU(F32(), input + kAt), sum);
+    });
+  }
+}
+
+constexpr std::size_t kPrefetchBytes = 2048;  // measured; half and twice as much are worse
+constexpr std::size_t kCacheLine = 64;
+
 // Every row times one input, in the order in which the rows lie in memory.
 template <class Format>
 void Dots(const Matrix& m, const float* input, float* out) {
+  constexpr std::size_t kStep = Format::kElements == 32 ? 2 : 1;  // small blocks take turns
+  const std::size_t blocks = m.columns / Format::kElements;
+  const std::size_t even = blocks / kStep * kStep;
   for (std::size_t r = 0; r < m.rows; ++r) {
     const std::byte* block = m.data + r * m.row_bytes;
+    const float* part = input;
     Floats sums[kChains];
     for (Floats& sum : sums) sum = hn::Zero(F32());
-    for (std::size_t k = 0; k < m.columns; k += Format::kElements, block += Format::kBytes) {
-      const Format decoder(block);
-      ForEachVector<Format>([&](auto at) HWY_ATTR {
-        constexpr std::size_t kAt = decltype(at)::value;
-        Floats& sum = sums[kAt / kLanes % kChains];
-        sum = hn::MulAdd(decoder.template Get<kAt>(), hn::LoadU(F32(), input + k + kAt), sum);
-      });
+    for (std::size_t i = 0; i < even; i += kStep) {
+      // There is too much to do here to wait for memory at the start of each page.
+      for (std::size_t line = 0; line < kStep * Format::kBytes; line += kCacheLine) {
+        hwy::Prefetch(block + kPrefetchBytes + line);
+      }
+      for (std::size_t turn = 0; turn < kStep; ++turn) {
+        AddBlock<Format>(block, part, turn, sums);
+        block += Format::kBytes;
+        part += Format::kElements;
+      }
     }
+    if (even < blocks) AddBlock<Format>(block, part, 0, sums);
     out[r] = SumOfChains(sums);
   }
 }
@@ -177,6 +222,12 @@ void Decode(const std::byte* block, std::size_t columns, float* out) {
 }
 
 // Calls `visit` with the decoder of a type; false when it has none here.
+#if HWY_TARGET == HWY_SCALAR
+template <class Visit>
+bool WithFormat(gguf::TensorType, const Visit&) {
+  return false;
+}
+#else
 template <class Visit>
 bool WithFormat(gguf::TensorType type, const Visit& visit) {
   using enum gguf::TensorType;
@@ -185,6 +236,12 @@ bool WithFormat(gguf::TensorType type, const Visit& visit) {
       return visit.template operator()<Q8_0>();
     case kQ4_0:
       return visit.template operator()<Q4_0>();
+    case kQ4_1:
+      return visit.template operator()<Q4_1>();
+    case kQ5_0:
+      return visit.template operator()<Q5_0>();
+    case kQ5_1:
+      return visit.template operator()<Q5_1>();
     case kIQ4_NL:
       return visit.template operator()<IQ4_NL>();
     case kMXFP4:
@@ -203,6 +260,7 @@ bool WithFormat(gguf::TensorType type, const Visit& visit) {
       return false;
   }
 }
+#endif
 
 // False when the type has no kernel of its own.
 bool BlockDots(const Matrix& m, const float* input, float* out) {
@@ -221,6 +279,9 @@ bool BlockDecode(const Matrix& m, float* out) {
   });
 }
 
+// Whether the target has the vectors that IntegerDots needs. (The tests choose narrower ones.)
+bool IsWide() { return HWY_TARGET == HWY_AVX3; }
+
 }  // namespace sluice::runtime::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -231,6 +292,7 @@ namespace {
 HWY_EXPORT(PlainTiles);
 HWY_EXPORT(BlockDots);
 HWY_EXPORT(BlockDecode);
+HWY_EXPORT(IsWide);
 
 // What one call of the tile kernel works on should stay in the second-level cache: some weight rows
 // and the inputs they are multiplied with.
@@ -288,9 +350,10 @@ void Multiply(const Matrix& weights, RowRange rows, const FloatRows& inputs, flo
     return DotsMlx(RowsOf(weights, rows), inputs[0], out, panel);
   }
   const bool plain = IsPlain(weights.type);
-  if (!plain && inputs.count == 1 &&
-      HWY_DYNAMIC_DISPATCH(BlockDots)(RowsOf(weights, rows), inputs[0], out)) {
-    return;
+  if (!plain && inputs.count == 1) {
+    const Matrix part = RowsOf(weights, rows);
+    if (HWY_DYNAMIC_DISPATCH(IsWide)() && IntegerDots(part, inputs[0], out, panel)) return;
+    if (HWY_DYNAMIC_DISPATCH(BlockDots)(part, inputs[0], out)) return;
   }
   // At least the rows of a tile, whatever their length.
   const std::size_t step = std::max<std::size_t>(4, RowsThatFit(kRowsBytes, weights.columns));

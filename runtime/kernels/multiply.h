@@ -1,8 +1,8 @@
 // Products of an encoded matrix with rows of floats: the arithmetic behind every layer.
 //
-// Inputs stay F32 and codes are decoded exactly, so results are those of the decoded matrix up to
-// the order of additions. That order depends on the SIMD target, the encoding and whether there is
-// one input or more: not on how rows are split between calls.
+// Codes are decoded exactly and inputs stay F32 (or integers as good, see integer_dots.h), so
+// results are those of the decoded matrix up to rounding. That depends on the CPU, the encoding and
+// whether there is one input or more: not on how rows are split between calls.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace sluice::runtime {
 [[nodiscard]] bool CanMultiply(const Matrix& matrix);
 
 // out[i * out_stride + r - rows.begin] = sum over k of weights[r, k] * inputs[i][k], for the rows r
-// in `rows`. `panel` holds decoded rows between calls' lines; each thread needs its own.
+// in `rows`. `panel` holds decoded rows or inputs meanwhile; each thread needs its own.
 // REQUIRES: CanMultiply(weights).
 void Multiply(const Matrix& weights, RowRange rows, const FloatRows& inputs, float* out,
               std::size_t out_stride, Buffer& panel);

@@ -51,15 +51,6 @@ void SiluTimes(std::span<float> gate, const float* up) {
   }
 }
 
-void ScaleRow(std::span<float> row, float scale) {
-  const std::size_t whole = row.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    const Floats x = hn::LoadU(F32(), row.data() + i);
-    hn::StoreU(hn::Mul(x, hn::Set(F32(), scale)), F32(), row.data() + i);
-  }
-  for (std::size_t i = whole; i < row.size(); ++i) row[i] *= scale;
-}
-
 void AddScaled(std::span<const float> row, float scale, float* out) {
   const std::size_t whole = row.size() / kLanes * kLanes;
   for (std::size_t i = 0; i < whole; i += kLanes) {
@@ -67,6 +58,15 @@ void AddScaled(std::span<const float> row, float scale, float* out) {
     hn::StoreU(hn::MulAdd(x, hn::Set(F32(), scale), hn::LoadU(F32(), out + i)), F32(), out + i);
   }
   for (std::size_t i = whole; i < row.size(); ++i) out[i] += row[i] * scale;
+}
+
+void AddSquares(std::span<const float> row, float* sums) {
+  const std::size_t whole = row.size() / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    const Floats x = hn::LoadU(F32(), row.data() + i);
+    hn::StoreU(hn::MulAdd(x, x, hn::LoadU(F32(), sums + i)), F32(), sums + i);
+  }
+  for (std::size_t i = whole; i < row.size(); ++i) sums[i] += row[i] * row[i];
 }
 
 float Largest(std::span<const float> row) {
@@ -122,8 +122,8 @@ namespace sluice::runtime {
 
 HWY_EXPORT(RmsNorm);
 HWY_EXPORT(SiluTimes);
-HWY_EXPORT(ScaleRow);
 HWY_EXPORT(AddScaled);
+HWY_EXPORT(AddSquares);
 HWY_EXPORT(Largest);
 HWY_EXPORT(ExpAndSum);
 HWY_EXPORT(AllFinite);
@@ -134,9 +134,11 @@ void RmsNorm(std::span<const float> row, std::span<const float> weight, float ep
 void SiluTimes(std::span<float> gate, const float* up) {
   HWY_DYNAMIC_DISPATCH(SiluTimes)(gate, up);
 }
-void ScaleRow(std::span<float> row, float scale) { HWY_DYNAMIC_DISPATCH(ScaleRow)(row, scale); }
 void AddScaled(std::span<const float> row, float scale, float* out) {
   HWY_DYNAMIC_DISPATCH(AddScaled)(row, scale, out);
+}
+void AddSquares(std::span<const float> row, float* sums) {
+  HWY_DYNAMIC_DISPATCH(AddSquares)(row, sums);
 }
 float Largest(std::span<const float> row) { return HWY_DYNAMIC_DISPATCH(Largest)(row); }
 float ExpAndSum(std::span<float> row, float scale, float offset) {

@@ -14,11 +14,11 @@ void RmsNorm(std::span<const float> row, std::span<const float> weight, float ep
 // gate = gate / (1 + e^-gate) * up.
 void SiluTimes(std::span<float> gate, const float* up);
 
-// row = row * scale.
-void ScaleRow(std::span<float> row, float scale);
-
 // out += row * scale.
 void AddScaled(std::span<const float> row, float scale, float* out);
+
+// sums += row^2, element by element.
+void AddSquares(std::span<const float> row, float* sums);
 
 // The largest of the values; -infinity of none.
 [[nodiscard]] float Largest(std::span<const float> row);

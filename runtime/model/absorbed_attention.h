@@ -33,10 +33,15 @@ class AbsorbedAttention {
   };
 
   std::vector<Part> Place(std::span<const AttentionJob> jobs);
+  // What a head's EmbedQ takes: the queries, of which it reads the elements without position.
+  static FloatRows QueriesOf(const AttentionJob& job, std::uint32_t head);
+  // What its UnembedOut takes: the latents that the queries have mixed, once they are finished.
+  [[nodiscard]] FloatRows MixedOf(const Part& part, std::uint32_t head) const;
   // EmbedQ: queries [queries, A, rk + dr] against cache rows.
   void Embed(const Part& part, std::uint32_t head, Scratch& scratch);
-  void AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_query,
-                  std::uint32_t num_queries, Scratch& scratch);
+  // Rows are those of embedded_: one for each query and head of the job.
+  void AttendSpan(const Part& part, std::uint32_t span, std::uint32_t first_row,
+                  std::uint32_t num_rows, Scratch& scratch);
   void AttendAll(std::span<const Part> parts);
   // Merges the spans of one head and takes what it has mixed back to its output: UnembedOut.
   void Unembed(const Part& part, std::uint32_t head, Scratch& scratch);

@@ -64,6 +64,9 @@ void FeedForward::RunGroups(std::vector<Group>& groups, const float* inputs) {
     group.first_hidden = hidden_floats;
     hidden_floats += group.count * width;
     slots += group.count;
+    const FloatRows tokens{inputs, config_.hidden, group.count, group.tokens};
+    workers_.Show(group.mlp.gate, tokens);
+    workers_.Show(group.mlp.up, tokens);
     const std::uint64_t step = RowsOfTask(group.mlp.gate);
     for (std::uint64_t begin = 0; begin < width; begin += step) {
       tasks.push_back({&group, {begin, std::min(begin + step, width)}});

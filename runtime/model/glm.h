@@ -42,6 +42,13 @@ class Glm final : public LanguageModel {
   // What a token takes in the cache of its sequence.
   [[nodiscard]] std::uint64_t cache_bytes_per_token() const { return cache_.bytes_per_token(); }
 
+  [[nodiscard]] const std::vector<WeightTensor>& tensors() const { return weights_.tensors; }
+
+  // Shows activations to `observer` from now on; nullptr: to nobody. Only the absorbed form of
+  // attention multiplies with EmbedQ and UnembedOut as they are, and logits that are not wanted
+  // make the last layer leave out tokens.
+  void Observe(ActivationObserver* observer) { workers_.Observe(observer); }
+
   Result<SequenceId> CreateSequence() override;
   void ReleaseSequence(SequenceId sequence) override;
   void TruncateSequence(SequenceId sequence, std::uint32_t length) override;

@@ -87,7 +87,7 @@ class PlannedWeights final : public WeightSource {
   [[nodiscard]] const std::byte* InPlace(const TensorExpr& expr, const Segment& segment,
                                          std::uint64_t first, std::uint64_t count) const {
     const std::uint64_t begin = segment.end - segment.view.elements();
-    if (!expr.steps.empty() || first + count > segment.end ||
+    if (!expr.steps.empty() || segment.packed != nullptr || first + count > segment.end ||
         !IsSameEncoding(segment.dtype, TypeFor(segment.dtype))) {
       return nullptr;
     }

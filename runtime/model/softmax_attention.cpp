@@ -1,5 +1,6 @@
 #include "runtime/model/softmax_attention.h"
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -13,8 +14,10 @@ namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-std::span<float> MixedOf(const AttentionStates& states, std::size_t query, std::size_t width) {
-  return {states.mixed + query * states.stride, width};
+using Mixed = Eigen::Map<Eigen::ArrayXf>;
+
+Mixed MixedOf(const AttentionStates& states, std::size_t query, std::size_t width) {
+  return {states.mixed + query * states.stride, static_cast<Eigen::Index>(width)};
 }
 
 // Turns a query's scores into weights relative to its new largest score, and what it has mixed so
@@ -28,7 +31,7 @@ void Weigh(std::span<float> scores, std::uint32_t visible, float scale,
   const float shrink = std::exp(states.largest[query] - largest);
   states.largest[query] = largest;
   states.sum[query] = states.sum[query] * shrink + ExpAndSum(seen, scale, largest);
-  if (shrink != 1) ScaleRow(MixedOf(states, query, width), shrink);
+  if (shrink != 1) MixedOf(states, query, width) *= shrink;
 }
 
 }  // namespace
@@ -37,7 +40,7 @@ void ClearStates(const AttentionStates& states, std::size_t width) {
   std::ranges::fill(states.largest, kNothing);
   std::ranges::fill(states.sum, 0.0F);
   for (std::size_t i = 0; i < states.sum.size(); ++i) {
-    std::ranges::fill(MixedOf(states, i, width), 0.0F);
+    MixedOf(states, i, width).setZero();
   }
 }
 
@@ -59,12 +62,12 @@ void MergeState(const AttentionStates& from, const AttentionStates& into, std::s
   const float add = std::exp(from.largest[query] - largest);
   into.largest[query] = largest;
   into.sum[query] = into.sum[query] * keep + from.sum[query] * add;
-  ScaleRow(MixedOf(into, query, width), keep);
-  AddScaled(MixedOf(from, query, width), add, into.mixed + query * into.stride);
+  Mixed mixed = MixedOf(into, query, width);
+  mixed = mixed * keep + MixedOf(from, query, width) * add;
 }
 
 void FinishState(const AttentionStates& states, std::size_t query, std::size_t width) {
-  ScaleRow(MixedOf(states, query, width), 1.0F / states.sum[query]);
+  MixedOf(states, query, width) /= states.sum[query];
 }
 
 }  // namespace sluice::runtime

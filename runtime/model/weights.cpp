@@ -48,6 +48,7 @@ class Taker {
       }
       matrices[i] = *matrix;
     }
+    tensors_.push_back({name, matrices});
     return matrices;
   }
   Matrix Take(const std::string& name, std::uint64_t rows, std::uint64_t columns) {
@@ -85,6 +86,7 @@ class Taker {
     }
   }
   Status Problems() { return problems_.empty() ? Ok() : JoinErrors(std::move(problems_)); }
+  std::vector<WeightTensor> Tensors() { return std::move(tensors_); }
 
  private:
   bool Check(const std::string& name, const Shape& expected) {
@@ -113,6 +115,7 @@ class Taker {
   const Config& config_;
   std::set<std::string> used_;
   std::vector<Error> problems_;
+  std::vector<WeightTensor> tensors_;
 };
 
 AttentionWeights TakeAttention(Taker& taker, const Config& c, const std::string& prefix) {
@@ -188,6 +191,7 @@ Result<Weights> LoadWeights(WeightSource& source, const Config& config) {
       taker.Has(kOutput) ? taker.Take(kOutput, vocab, config.hidden) : weights.embedding;
   taker.ReportUnused();
   SLUICE_TRY(taker.Problems());
+  weights.tensors = taker.Tensors();
   return weights;
 }
 

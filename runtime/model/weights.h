@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/result.h"
@@ -45,11 +46,18 @@ struct LayerWeights {
   FeedForwardWeights feed_forward;
 };
 
+// A tensor by its GGUF name, as the matrices above: one, or one for each expert or head.
+struct WeightTensor {
+  std::string name;
+  std::vector<Matrix> matrices;
+};
+
 struct Weights {
   Matrix embedding;  // [V, H]
   std::vector<LayerWeights> layers;
-  std::vector<float> norm;  // [H]
-  Matrix output;            // [V, H]; the embedding where that is tied
+  std::vector<float> norm;            // [H]
+  Matrix output;                      // [V, H]; the embedding where that is tied
+  std::vector<WeightTensor> tensors;  // all of the above that are matrices
 };
 
 // Finds every tensor of the model in `source`, which the result points into, and checks its shape.

@@ -9,7 +9,7 @@
 namespace sluice::runtime {
 
 std::uint64_t RowsOfTask(const Matrix& weights) {
-  constexpr std::uint64_t kTaskBytes = std::uint64_t{128} << 10;
+  constexpr std::uint64_t kTaskBytes = std::uint64_t{256} << 10;
   constexpr std::uint64_t kTileRows = 4;  // see kernels/multiply.cpp
   return RoundUp(std::max<std::uint64_t>(1, kTaskBytes / weights.row_bytes), kTileRows);
 }
@@ -22,6 +22,7 @@ void MultiplyAll(Workers& workers, std::span<const Product> products) {
   std::vector<Task> tasks;
   for (const Product& product : products) {
     if (product.inputs.count == 0) continue;
+    workers.Show(product.weights, product.inputs);
     const std::uint64_t step = RowsOfTask(product.weights);
     for (std::uint64_t begin = 0; begin < product.weights.rows; begin += step) {
       tasks.push_back({&product, {begin, std::min(begin + step, product.weights.rows)}});

@@ -21,7 +21,8 @@ struct Product {
 // memory at full speed.
 [[nodiscard]] std::uint64_t RowsOfTask(const Matrix& weights);
 
-// Computes all products at the same time. The result does not depend on the number of threads.
+// Computes all products at the same time, and shows them to an observer. The result does not depend
+// on the number of threads.
 void MultiplyAll(Workers& workers, std::span<const Product> products);
 
 }  // namespace sluice::runtime

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <utility>
 
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
 
 namespace sluice::runtime {
 namespace {

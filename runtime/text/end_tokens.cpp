@@ -55,12 +55,8 @@ std::vector<TokenId> EndTokensOf(const gguf::Metadata& metadata) {
 Result<std::vector<TokenId>> EndTokensOf(
     const std::string& folder,
     const std::function<std::optional<TokenId>(std::string_view)>& find) {
-  const auto load = [&](std::string_view name) -> Result<std::optional<json::Document>> {
-    std::error_code error;
-    const fs::path path = fs::path(folder) / name;
-    if (!fs::exists(path, error)) return std::optional<json::Document>();
-    SLUICE_ASSIGN(json::Document document, json::Document::Load(path.string(), kMaxJsonBytes));
-    return std::optional<json::Document>(std::move(document));
+  const auto load = [&](std::string_view name) {
+    return json::Document::LoadIfPresent((fs::path(folder) / name).string(), kMaxJsonBytes);
   };
   for (const std::string_view name : {"generation_config.json", "config.json"}) {
     SLUICE_ASSIGN(const auto document, load(name));

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/utf8.h"
 #include "runtime/text/glm_prompt.h"
 #include "runtime/text/glm_tool_call.h"
 #include "runtime/text/held_suffix.h"
-#include "runtime/text/utf8.h"
 
 namespace sluice::runtime {
 

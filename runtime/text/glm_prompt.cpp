@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
 
 namespace sluice::runtime {
 namespace {

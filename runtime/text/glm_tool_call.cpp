@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "core/utf8.h"
 #include "runtime/text/glm_prompt.h"
-#include "runtime/text/utf8.h"
 
 namespace sluice::runtime {
 namespace {

@@ -209,7 +209,7 @@ Result<TokenizerParts> ByteLevelFromMetadata(const gguf::Metadata& metadata,
 // ---- Checkpoints --------------------------------------------------------------------------------
 
 Result<TokenizerParts> ByteLevelFromJson(const tokenizer::BpeVocabulary& bpe) {
-  if (bpe.has_normalizer) {
+  if (!bpe.normalizer.empty()) {
     return MakeError(ErrorCode::kUnsupported, "the tokenizer normalises text before it is cut");
   }
   TokenizerParts parts;
@@ -224,6 +224,7 @@ Result<TokenizerParts> ByteLevelFromJson(const tokenizer::BpeVocabulary& bpe) {
     parts.added.push_back(token.id);
     matched_by_bytes[token.id] = false;
   }
+  for (const std::uint32_t gap : bpe.gaps) matched_by_bytes[gap] = false;
   for (TokenId id = 0; id < bpe.tokens.size(); ++id) {
     const std::string_view token = bpe.tokens.StringAt(id);
     parts.bytes.Append(matched_by_bytes[id] ? BytesOfToken(token) : std::string(token));
@@ -248,7 +249,7 @@ Result<TokenizerParts> PiecesFromJson(const TokenizerFiles& files) {
   return PartsOfPieces(pieces, std::move(model));
 }
 
-// Tokens beside a SentencePiece model: added_tokens.json, by id. They continue its ids.
+// Tokens beside a SentencePiece model: added_tokens.json, by id. They follow its pieces.
 Status AddTokensBesideModel(const TokenizerFiles& files, TokenizerParts& parts) {
   std::map<std::uint64_t, std::string_view> texts;
   const auto list = files.added_tokens ? json::AsObject(files.added_tokens->root()) : std::nullopt;
@@ -259,11 +260,12 @@ Status AddTokensBesideModel(const TokenizerFiles& files, TokenizerParts& parts) 
   }
   for (const auto& [id, text] : texts) {
     if (id < files.pieces.size()) continue;
-    if (id != parts.bytes.size()) {
+    if (id - files.pieces.size() > tokenizer::kMaxGapIds) {
       return Corrupt("added token ids are not contiguous")
           .Expected(fmt::format("an added token with id {}", parts.bytes.size()))
           .Actual(fmt::format("'{}' with id {}", text, id));
     }
+    while (parts.bytes.size() < id) parts.bytes.Append("");
     parts.added.push_back(static_cast<TokenId>(id));
     parts.bytes.Append(text);
   }

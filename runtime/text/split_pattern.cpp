@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
 
 namespace sluice::runtime {
 namespace {

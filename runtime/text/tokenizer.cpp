@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
 
 namespace sluice::runtime {
 

@@ -41,6 +41,10 @@ HParams Sound() {
   hparams.Set(kFfnMultiplier, 1.0, false);
   hparams.Set(kCrossLayers, Integers{1, 3}, true);
   hparams.Set(kVisionTiles, Number(4), true);
+  hparams.Set(kVisionBlocks, Number(3), true);
+  hparams.Set(kVisionTaps, Integers{0, 2}, true);
+  hparams.Set(kNormTopk, true, true);
+  hparams.Set(kRoutedScale, 1.0, true);
   return hparams;
 }
 

@@ -146,12 +146,13 @@ TEST(Registry, DialectsKnowDifferentNames) {
 }
 
 TEST(Registry, ModelFilesAreFoundByTheArchitectureTheyCarry) {
-  EXPECT_EQ(FindModelFile("mllama")->dialect, Dialect::kOllama);
-  EXPECT_EQ(FindModelFile("glm4moelite")->dialect, Dialect::kOllama);
-  EXPECT_EQ(FindModelFile("lfm2")->dialect, Dialect::kLlamaCpp);  // both dialects write it
-  EXPECT_EQ(FindModelFile("deepseek2")->dialect, Dialect::kLlamaCpp);
-  EXPECT_EQ(FindModelFile("clip"), nullptr);  // no model
-  EXPECT_EQ(FindModelFile(""), nullptr);
+  EXPECT_EQ(FindModelFile("mllama", Dialect::kLlamaCpp)->dialect, Dialect::kOllama);
+  EXPECT_EQ(FindModelFile("glm4moelite", Dialect::kLlamaCpp)->dialect, Dialect::kOllama);
+  EXPECT_EQ(FindModelFile("lfm2", Dialect::kLlamaCpp)->dialect, Dialect::kLlamaCpp);
+  EXPECT_EQ(FindModelFile("lfm2", Dialect::kOllama)->dialect, Dialect::kOllama);
+  EXPECT_EQ(FindModelFile("deepseek2", Dialect::kOllama)->dialect, Dialect::kLlamaCpp);
+  EXPECT_EQ(FindModelFile("clip", Dialect::kLlamaCpp), nullptr);  // no model
+  EXPECT_EQ(FindModelFile("", Dialect::kOllama), nullptr);
 }
 
 TEST(Registry, DialectNamesAreThoseOfTheCommandLine) {

@@ -171,14 +171,17 @@ class Terminal:
 CLEAR = "\r\x1b[K"
 
 
-@pytest.mark.parametrize("columns", [100, 40])
+@pytest.mark.parametrize("columns", [120, 80, 40])
 def test_progress_on_a_terminal_rewrites_one_line(tmp_path, columns):
     out = tmp_path / "out.gguf"
     terminal = Terminal(columns, "convert", LLAMA, out)
     assert terminal.finish() == 0
     progress, summary = terminal.text.rsplit(CLEAR, 1)
     lines = progress.split("\r")[1:]
-    assert all(line.startswith("[") and line.endswith("\x1b[K") for line in lines)
+    assert all(line.endswith("\x1b[K") for line in lines)
+    # Figures come first, then the tensor's name, then the bar.
+    assert lines[-1].startswith("[#") or columns < 120
+    assert ("ETA 0:00  " in lines[-1]) == (columns >= 80)
     # The last column stays free: some terminals break the line there.
     assert max(len(line.removesuffix("\x1b[K")) for line in lines) <= columns - 1
     assert "\n" not in progress and "100 %" in lines[-1]
@@ -251,7 +254,7 @@ def test_force_replaces_the_output(tmp_path, reference):
 
 
 def test_output_without_a_name():
-    assert_fails(run("convert", LLAMA, ""), 2, "output")
+    assert_fails(run("convert", LLAMA, ""), 2, "OUT: expected a value, got an empty one")
 
 
 def test_no_sync_gives_the_same_file(tmp_path, reference):

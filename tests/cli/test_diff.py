@@ -1,5 +1,6 @@
 """`sluice diff`: exit code, key-values, tensors, order, largest differences."""
 import json
+import os
 
 import numpy
 import pytest
@@ -135,11 +136,18 @@ def test_difference_in_one_bit_of_zero(tmp_path, base):
     assert diff(a, b)[0] == [entry("tensor", "one", "bytes", "F32", "F32", largest_difference=0)]
 
 
-def test_nan_and_infinity_are_no_difference_in_size(tmp_path):
-    values = numpy.float32([1, 2, 3, 4])
-    special = numpy.float32([1, numpy.nan, numpy.inf, 3.5])
-    a = write(tmp_path / "a.gguf", tensors={"x": values})
-    b = write(tmp_path / "b.gguf", tensors={"x": special})
+@pytest.mark.parametrize("special", [numpy.nan, numpy.inf, -numpy.inf])
+def test_nan_and_infinity_differ_infinitely_from_numbers(tmp_path, special):
+    a = write(tmp_path / "a.gguf", tensors={"x": numpy.float32([1, 2, 3, 4])})
+    b = write(tmp_path / "b.gguf", tensors={"x": numpy.float32([1, special, 3, 3.5])})
+    differences, lines = diff(a, b)
+    assert differences == [entry("tensor", "x", "bytes", "F32", "F32", largest_difference="inf")]
+    assert lines == ["tensor x: bytes, A F32, B F32, largest difference inf"]
+
+
+def test_nan_and_infinity_do_not_differ_from_their_like(tmp_path):
+    a = write(tmp_path / "a.gguf", tensors={"x": numpy.float32([1, numpy.nan, numpy.inf, 4])})
+    b = write(tmp_path / "b.gguf", tensors={"x": numpy.float32([1, numpy.nan, numpy.inf, 3.5])})
     assert diff(a, b)[0] == [entry("tensor", "x", "bytes", "F32", "F32", largest_difference=0.5)]
 
 
@@ -209,11 +217,28 @@ def test_order_of_tensors_and_keys(tmp_path, base):
 # ---- Flags and errors ---------------------------------------------------------------------------
 
 
-def test_quiet_leaves_the_exit_code(tmp_path, base):
+def test_quiet_says_only_whether_they_differ(tmp_path, base):
     b = write(tmp_path / "b.gguf", {})
     result = run("diff", "-q", base, b)
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
-    assert run("diff", "-q", base, base).returncode == 0
+    assert (result.returncode, result.stdout, result.stderr) == (1, f"Files {base} and {b} differ\n", "")
+    result = run("diff", "-q", base, base)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_quiet_and_json(tmp_path, base):
+    b = write(tmp_path / "b.gguf", {})
+    assert run("diff", "-q", "--json", base, b).stdout == run("diff", "--json", base, b).stdout
+
+
+def test_folder_or_pipe_instead_of_a_file(tmp_path, base):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (LLAMA, "a folder"), (tmp_path / "pipe", "a pipe")):
+        for a, b in ((base, path), (path, base)):
+            assert_fails(run("diff", a, b), 3, f"{path}: not a regular file: got {kind}")
+
+
+def test_empty_name(base):
+    assert_fails(run("diff", base, ""), 2, "B: expected a value, got an empty one")
 
 
 def test_what_is_no_gguf_file(tmp_path, base):

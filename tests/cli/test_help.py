@@ -10,12 +10,13 @@ import pytest
 
 from sluice_cli import GOLDEN, SLUICE, TESTS, assert_fails, assert_one_message, convert, run
 
-COMMANDS = ["convert", "plan", "quantize", "merge", "edit", "inspect", "diff", "logits", "tokenize",
-            "run", "chat", "serve"]
+COMMANDS = ["convert", "plan", "quantize", "measure", "merge", "edit", "inspect", "diff", "verify", "logits",
+            "perplexity", "imatrix", "tokenize", "run", "chat", "serve"]
 # Commands whose JSON docs/json.md describes with that of another.
 JSON_SECTION = {"quantize": "convert", "merge": "convert"}
 DOCS = TESTS.parent / "docs"
 LLAMA = GOLDEN / "checkpoints" / "llama-tiny"
+GLM = GOLDEN / "checkpoints" / "glm-tiny"
 
 
 def output(*arguments):
@@ -32,7 +33,7 @@ def help_options(*command):
     parsed = {}
     for entry in entries:
         match = re.fullmatch(
-            r"  (?:-\w,)?--([\w-]+)(?: (?!Excludes)\S+)?(?: \.\.\.)?((?: REQUIRED)?)(?: Excludes: (?:--\S+ )+)? +(\S.*)",
+            r"  (?:-\w,)?--([\w-]+)(?: (?!Excludes|Needs)\S+)?(?: \.\.\.)?((?: REQUIRED)?)(?: (?:Needs|Excludes):(?: --\S+)+)* +(\S.*)",
             entry)
         assert match, entry
         parsed[match[1]] = match[3] + (" (required: no default)" if match[2] else "")
@@ -242,10 +243,14 @@ def json_outputs(tmp_path_factory):
         "plan": [json.loads(run("plan", llama4, "--mmproj", "--json").stdout)],
         "convert": [json.loads(line) for line in progress.splitlines()],
         "quantize": [json.loads(line) for line in quantized.splitlines()],
+        "measure": [json.loads(run("measure", LLAMA, "--type", "Q8_0", "--type", "Q4_K", "--json").stdout)],
         "merge": [json.loads(line) for line in merged.splitlines()],
         "inspect": [json.loads(run("inspect", *arguments, "--json").stdout)
                     for arguments in inspections],
         "diff": [json.loads(run("diff", a, b, "--json").stdout)],
+        "verify": [json.loads(run("verify", *arguments, "--json").stdout)
+                   for arguments in ([LLAMA, b], ["--logits", GLM, GLM])],
+        "perplexity": [json.loads(run("perplexity", GLM, DOCS / "json.md", "--json").stdout)],
     }
 
 
@@ -271,7 +276,8 @@ def field_names(value):
     return names
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "quantize", "merge", "inspect", "diff"])
+@pytest.mark.parametrize("command", ["convert", "plan", "quantize", "measure", "merge", "inspect", "diff",
+                                     "verify", "perplexity"])
 def test_documented_fields_are_the_printed_ones(json_outputs, command):
     text = (DOCS / "json.md").read_text()
     title = JSON_SECTION.get(command, command)
@@ -287,6 +293,10 @@ def test_documented_fields_are_the_printed_ones(json_outputs, command):
         documented -= {"type", "value"}
     if command == "diff":
         documented -= {"key", "tensor"}
+    if command == "verify":
+        documented -= {"logits"}
+    if command == "perplexity":
+        documented |= {"perplexity"}  # also the command's name
     if command == "plan":
         documented |= {"of"}
     assert printed - {"format"} == documented
@@ -346,7 +356,7 @@ def test_results_that_cannot_be_printed_are_an_output_failure(tmp_path, argument
 
 
 @pytest.mark.parametrize("arguments", [["plan", LLAMA], ["plan", LLAMA, "--json"],
-                                       ["inspect", LLAMA]])
+                                       ["measure", LLAMA, "--type", "Q8_0"], ["inspect", LLAMA]])
 def test_a_reader_that_has_seen_enough_ends_it_silently(arguments):
     # `sluice plan ... | head -n 1`: no error message, like every other program.
     reader, writer = os.pipe()

@@ -195,13 +195,19 @@ def test_one_value_as_json(model):
 
 def test_bytes_that_are_no_utf8_are_still_json(tmp_path):
     out = tmp_path / "out.gguf"
-    convert(LLAMA, out, "--set", b"x=str:a\xffb".decode(errors="surrogateescape"))
+    convert(LLAMA, out, "--set", "x=str:a#b")
+    out.write_bytes(out.read_bytes().replace(b"a#b", b"a\xffb"))
     assert inspect_json(out, "--kv", "x")["value"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def test_unknown_names(model):
     assert_fails(run("inspect", model, "--kv", "general.nonsense"), 3, model, "general.nonsense")
     assert_fails(run("inspect", model, "--tensor", "nonsense"), 3, model, "nonsense")
+
+
+@pytest.mark.parametrize("flag", ["--kv", "--tensor"])
+def test_empty_name(model, flag):
+    assert_fails(run("inspect", model, flag, ""), 2, f"{flag}: expected a value, got an empty one")
 
 
 def test_key_and_tensor_exclude_each_other(model):

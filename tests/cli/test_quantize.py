@@ -1,12 +1,14 @@
 """`sluice quantize` and `--max-shard-size`, `merge`, `edit`: GGUF files made from GGUF files."""
 import json
 import shutil
+import subprocess
 
 import gguf
 import numpy
 import pytest
 
-from sluice_cli import GOLDEN, Gguf, assert_fails, assert_nothing_written, convert, run, sha256
+from sluice_cli import (GOLDEN, Gguf, assert_fails, assert_nothing_written, convert, copy_checkpoint,
+                        encode, load_tensors, replace_tensors, run, sha256, source_floats)
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 PRE = {"llama-q256": "llama-bpe", "lfm2-q256": "lfm2"}
@@ -59,12 +61,13 @@ def test_second_step_is_that_of_llama_quantize(case, converted, tmp_path):
     assert sha256(out) == expected["file_sha256"]
 
 
+@pytest.mark.parametrize("model", ["glm-tiny", "llama-q256", "lfm2-q256"])
 @pytest.mark.parametrize("dialect", ["llama.cpp", "ollama"])
-def test_one_pass_equals_two(dialect, tmp_path):
+def test_one_pass_equals_two(dialect, model, tmp_path):
     one, source, two = (tmp_path / name for name in ("one.gguf", "source.gguf", "two.gguf"))
     arguments = ("--dialect", dialect, "--pre", "llama-bpe")
-    convert(CHECKPOINTS / "glm-tiny", one, "--type", "Q8_0", *arguments)
-    convert(CHECKPOINTS / "glm-tiny", source, *arguments)
+    convert(CHECKPOINTS / model, one, "--type", "Q8_0", *arguments)
+    convert(CHECKPOINTS / model, source, *arguments)
     quantize(source, two, "--type", "Q8_0")
     assert sha256(one) == sha256(two)
 
@@ -230,6 +233,50 @@ def test_bad_input_of_split_and_merge(tiny, tmp_path):
     assert not out.exists()
 
 
+# ---- Values that a type cannot hold -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_type, value, refused", [
+    ("Q8_0", 1e10, True), ("Q4_K_M", 1e10, True), ("Q6_K", -1e10, True), ("MXFP4_MOE", 1e10, True),
+    ("IQ4_XS", 1e10, True), ("NVFP4", 1e10, False), ("BF16", 1e10, False), ("Q8_0", 6e4, False),
+    ("F16", 1e10, True), ("F16", 6e4, False)])
+def test_scale_that_overflows(file_type, value, refused, tmp_path):
+    checkpoint = copy_checkpoint("llama-q256", tmp_path)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    tensors = load_tensors(checkpoint)
+    values = source_floats(tensors, name).copy()
+    values[3, 40] = value
+    tensors[name] = ("BF16", list(values.shape), encode("BF16", values))
+    replace_tensors(checkpoint, tensors)
+    out = tmp_path / "out.gguf"
+    result = run("convert", checkpoint, out, "--type", file_type)
+    if refused:
+        assert_fails(result, 3, "blk.0.ffn_gate.weight", "row 3, columns ", "--tensor-type")
+    assert out.exists() != refused and result.returncode == (3 if refused else 0), result.stderr
+
+
+def test_blocks_that_the_reference_writes_wrong_are_counted(tmp_path):
+    checkpoint = copy_checkpoint("llama-q256", tmp_path)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    tensors = load_tensors(checkpoint)
+    values = source_floats(tensors, name).copy()
+    values[:, 32:64] = 0
+    tensors[name] = ("BF16", list(values.shape), encode("BF16", values))
+    replace_tensors(checkpoint, tensors)
+    right = succeed("convert", checkpoint, tmp_path / "a.gguf", "--type", "IQ3_S")
+    assert "blocks are right where llama-quantize writes wrong ones" in right.stderr
+    wrong = succeed("convert", checkpoint, tmp_path / "b.gguf", "--type", "IQ3_S", "--bit-exact")
+    assert "blocks are wrong, as llama-quantize writes them" in wrong.stderr
+    assert sha256(tmp_path / "a.gguf") != sha256(tmp_path / "b.gguf")
+
+
+def test_pattern_that_is_too_long(tmp_path):
+    pattern = "(" * 20000 + "a" + ")" * 20000
+    (tmp_path / "types").write_text(f"{pattern}=q8_0\n")
+    assert_fails(run("convert", LLAMA, tmp_path / "out.gguf", "--type", "Q8_0", "--tensor-types", tmp_path / "types"),
+                 2, "too long", "40001 bytes")
+
+
 # ---- edit ---------------------------------------------------------------------------------------
 
 
@@ -309,3 +356,31 @@ def test_bad_input_of_edit(tiny, tmp_path):
     assert_fails(run("edit", tmp_path / "no.gguf", "--set", "a=u8:1"), 3, "no.gguf")
     assert_fails(run("edit", LLAMA / "config.json", "--set", "a=u8:1"), 3, "no GGUF file")
     assert sha256(path) == sha256(tiny)
+
+
+def test_edit_keeps_permissions(tiny, tmp_path):
+    for setting, mode in (("general.file_type=u32:7", 0o640), ("general.name=str:" + "x" * 200, 0o604)):
+        path = tmp_path / "file.gguf"
+        shutil.copy(tiny, path)
+        path.chmod(mode)
+        succeed("edit", path, "--set", setting)
+        assert path.stat().st_mode & 0o7777 == mode
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_head_of_an_interrupted_edit_can_be_put_back(tiny, tmp_path):
+    # Torn half-way: the file's name has lost its middle, and the old head lies beside it.
+    path, kept = tmp_path / "file.gguf", tmp_path / "file.gguf.head"
+    torn = bytearray(tiny.read_bytes())
+    kept.write_bytes(torn[:4000])
+    torn[2000:3000] = bytes(1000)
+    path.write_bytes(torn)
+    result = run("edit", path, "--set", "general.file_type=u32:7")
+    assert_fails(result, 3, kept, "interrupted", "dd if=")
+    assert path.read_bytes() == torn
+    advice = result.stderr.splitlines()[1].strip()
+    subprocess.run(advice.split(" puts it back")[0], shell=True, check=True, capture_output=True)
+    assert sha256(path) == sha256(tiny)
+    kept.unlink()
+    succeed("edit", path, "--set", "general.file_type=u32:7")
+    assert_edited(path, tiny, {"general.file_type": 7})

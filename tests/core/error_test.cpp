@@ -40,6 +40,17 @@ TEST(Error, FormatsOnlyWhatIsKnown) {
   EXPECT_EQ(MakeError(ErrorCode::kIo, "no").Actual("y").Format(), "no: got y");
 }
 
+TEST(Error, ShowsControlCharactersOfEveryField) {
+  const Error error = MakeError(ErrorCode::kCorrupt, "w\x1b[2J")
+                          .In("f\r")
+                          .At("t\nerror: u")
+                          .Expected("e\x7f")
+                          .Actual("a\u009b")
+                          .Advice("v\xff");
+  EXPECT_EQ(error.Format(),
+            "f\\x0d: tensor 't\\nerror: u': w\\x1b[2J: expected e\\x7f, got a\\xc2\\x9b\n  v\\xff");
+}
+
 TEST(Error, AFieldThatIsSetStays) {
   const Error error = MakeError(ErrorCode::kCorrupt, "bad")
                           .In("deep")

@@ -82,7 +82,7 @@ TEST(File, OpenReportsAMissingFile) {
 TEST(File, OpenForReadingRefusesAFolder) {
   const TempFolder folder;
   EXPECT_THAT(File::OpenForReading(folder.Path()),
-              Fails(ErrorCode::kIo, folder.Path() + ": not a regular file"));
+              Fails(ErrorCode::kMismatch, folder.Path() + ": not a regular file: got a folder"));
 }
 
 // Without a writer, a plain open() of a named pipe would wait for ever.
@@ -90,8 +90,14 @@ TEST(File, OpenForReadingRefusesANamedPipeAtOnce) {
   const TempFolder folder;
   const std::string path = folder.Path("pipe");
   ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
-  EXPECT_THAT(File::OpenForReading(path), Fails(ErrorCode::kIo, path + ": not a regular file"));
-  EXPECT_THAT(ReadWholeFile(path, 100), Fails(ErrorCode::kIo, path + ": not a regular file"));
+  const std::string message = path + ": not a regular file: got a pipe";
+  EXPECT_THAT(File::OpenForReading(path), Fails(ErrorCode::kMismatch, message));
+  EXPECT_THAT(ReadWholeFile(path, 100), Fails(ErrorCode::kMismatch, message));
+}
+
+TEST(File, OpenForReadingRefusesADevice) {
+  EXPECT_THAT(File::OpenForReading("/dev/null"),
+              Fails(ErrorCode::kMismatch, "/dev/null: not a regular file: got a device"));
 }
 
 TEST(File, WritesInOrderAndAtOffsets) {
@@ -235,7 +241,7 @@ TEST(ReadWholeFile, DoesNotAllocateForAHugeSparseFile) {
 TEST(ReadWholeFile, ReportsAMissingFileAndAFolder) {
   const TempFolder folder;
   EXPECT_THAT(ReadWholeFile(folder.Path("missing"), 10), Fails(ErrorCode::kMissing, "cannot open"));
-  EXPECT_THAT(ReadWholeFile(folder.Path(), 10), Fails(ErrorCode::kIo, "not a regular file"));
+  EXPECT_THAT(ReadWholeFile(folder.Path(), 10), Fails(ErrorCode::kMismatch, "got a folder"));
 }
 
 TEST(SyncFolderOf, FindsTheFolder) {

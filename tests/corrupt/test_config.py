@@ -1,9 +1,12 @@
 """A config.json that lacks something, has something of the wrong type, or counts absurdly."""
 import json
 
+import numpy
 import pytest
+from gguf import GGUFReader
 
-from sluice_cli import assert_fails, assert_nothing_written, copy_checkpoint, edit_json, refuse, run
+from sluice_cli import (assert_fails, assert_nothing_written, convert, copy_checkpoint, edit_json, load_tensors,
+                        refuse, replace_tensors, run)
 
 # The fields that a family cannot do without and that have no default in transformers.
 REQUIRED = {
@@ -126,6 +129,59 @@ def test_nested_config_of_the_wrong_type(value, tmp_path):
     assert_fails(result, 3, checkpoint / "config.json", "'hidden_size'")
 
 
+@pytest.mark.parametrize("case, field", [
+    ("llama-tiny", "rope_scaling"), ("llama-tiny-v5", "rope_parameters"), ("glm-tiny", "rope_scaling"),
+    ("lfm2-tiny", "rope_scaling"), ("lfm2moe-tiny", "rope_parameters"),
+    ("llama4-tiny", "text_config.rope_scaling"), ("mllama-tiny", "text_config.rope_scaling"),
+])
+@pytest.mark.parametrize("value, actual", [("x", "a string"), (8.0, "8.0"), ([], "an array"), (True, "a boolean")])
+def test_rope_scaling_is_no_object(case, field, value, actual, tmp_path):
+    checkpoint = copy_checkpoint(case, tmp_path)
+    set_field(checkpoint, field, value)
+    refuse(checkpoint, tmp_path, 3, checkpoint / "config.json",
+           f"field '{field.split('.')[-1]}' is unusable", "expected an object", actual)
+
+
+def test_rope_scaling_may_be_null(llama, tmp_path):
+    set_field(llama, "rope_scaling", None)
+    convert(llama, tmp_path / "out.gguf")
+
+
+# ---- Numbers that computed values cannot bear ---------------------------------------------------
+
+
+@pytest.mark.parametrize("case, field", [
+    ("llama-tiny", "rope_theta"), ("llama-tiny", "rms_norm_eps"), ("llama-tiny", "rope_scaling.factor"),
+    ("llama-tiny", "rope_scaling.low_freq_factor"), ("llama-tiny", "rope_scaling.high_freq_factor"),
+    ("llama-tiny-v5", "rope_parameters.rope_theta"), ("glm-tiny", "rope_theta"), ("lfm2-tiny", "norm_eps"),
+    ("llama4-tiny", "text_config.rope_theta"), ("llama4-tiny", "vision_config.norm_eps"),
+    ("llama4-tiny", "vision_config.rope_theta"), ("mllama-tiny", "vision_config.norm_eps"),
+])
+@pytest.mark.parametrize("value", ["0", "0.0", "-1.5", "1e-60", "1e60"])
+def test_number_that_must_be_above_0(case, field, value, tmp_path):
+    checkpoint = copy_checkpoint(case, tmp_path)
+    set_field(checkpoint, field, "THE VALUE")
+    config = checkpoint / "config.json"
+    config.write_text(config.read_text().replace('"THE VALUE"', value))
+    refuse(checkpoint, tmp_path, 3, config, f"field '{field.removeprefix('text_config.')}' is unusable",
+           "expected a number", value.replace("e", "e+").replace("+-", "-") if "e" in value else value)
+
+
+@pytest.mark.parametrize("case", ["llama-tiny", "llama4-tiny", "mllama-tiny"])
+def test_rope_factors_are_finite_where_both_boundaries_meet_a_wavelength(case, tmp_path):
+    # A wavelength of 2 pi, that of the first frequency, is both boundaries.
+    checkpoint = copy_checkpoint(case, tmp_path)
+    both = float(numpy.float32(1024) / numpy.float32(2 * numpy.pi))
+
+    def change(config):
+        config.get("text_config", config)["rope_scaling"].update(low_freq_factor=both, high_freq_factor=both)
+
+    edit_json(checkpoint / "config.json", change)
+    convert(checkpoint, tmp_path / "out.gguf")
+    factors = [tensor for tensor in GGUFReader(tmp_path / "out.gguf").tensors if tensor.name == "rope_freqs.weight"]
+    assert numpy.isfinite(factors[0].data).all()
+
+
 # ---- Not JSON -----------------------------------------------------------------------------------
 
 
@@ -145,7 +201,7 @@ def test_config_no_object(llama, tmp_path, content):
 def test_config_is_a_folder(llama, tmp_path):
     (llama / "config.json").unlink()
     (llama / "config.json").mkdir()
-    refuse(llama, tmp_path, 5, llama / "config.json", "not a regular file")
+    refuse(llama, tmp_path, 3, llama / "config.json", "not a regular file", "a folder")
 
 
 @pytest.mark.parametrize("name", ["generation_config.json", "preprocessor_config.json", "tokenizer_config.json"])
@@ -230,6 +286,18 @@ def test_product_of_counts_overflows(glm, tmp_path):
     ("llama4-tiny", "vision_config.pixel_shuffle_ratio", 0, ["pixel_shuffle_ratio"]),
     ("llama4-tiny", "vision_config.pixel_shuffle_ratio", -0.5, ["pixel_shuffle_ratio"]),
     ("llama-tiny", "rope_scaling", {"rope_type": "linear"}, ["linear", "factor"]),
+    ("glm-tiny", "num_experts_per_tok", 9, ["'num_experts_per_tok'", "at most the 8 experts", "got 9"]),
+    ("lfm2moe-tiny", "num_experts_per_tok", 9, ["'num_experts_per_tok'", "at most the 8 experts", "got 9"]),
+    ("llama4-tiny", "text_config.num_experts_per_tok", 5, ["'num_experts_per_tok'", "got 5"]),
+    ("mllama-tiny", "vision_config.intermediate_layers_indices", [0, 3],
+     ["intermediate_layers_indices", "layer 3"]),
+    ("mllama-tiny", "vision_config.intermediate_layers_indices", [-1, 2],
+     ["intermediate_layers_indices", "layer -1"]),
+    ("mllama-tiny", "vision_config.supported_aspect_ratios", [[1, 1], [1, 2, 3]],
+     ["'vision_config.supported_aspect_ratios'", "a list of pairs", "[1,2,3]"]),
+    ("mllama-tiny", "vision_config.supported_aspect_ratios", "1x1", ["a list of pairs", "a string"]),
+    ("mllama-tiny", "vision_config.supported_aspect_ratios", [1, 2], ["a list of pairs", "an array"]),
+    ("mllama-tiny", "vision_config.supported_aspect_ratios", [[0, 1]], ["a list of pairs", "an array"]),
 ])
 def test_fields_that_contradict_each_other(case, field, value, words, tmp_path):
     checkpoint = copy_checkpoint(case, tmp_path)
@@ -250,6 +318,33 @@ def test_valid_config_that_no_reader_can_express(case, field, value, words, tmp_
     checkpoint = copy_checkpoint(case, tmp_path)
     set_field(checkpoint, field, value)
     refuse(checkpoint, tmp_path, 4, checkpoint / "config.json", *words)
+
+
+@pytest.mark.parametrize("field, value", [("norm_topk_prob", False), ("routed_scaling_factor", 2.5)])
+def test_fact_that_no_reader_of_lfm2moe_looks_for(field, value, tmp_path):
+    checkpoint = copy_checkpoint("lfm2moe-tiny", tmp_path)
+    set_field(checkpoint, field, value)
+    result = convert(checkpoint, tmp_path / "out.gguf")
+    assert field in result.stderr and "logits will differ" in result.stderr
+
+
+# ---- Multi-token-prediction layers --------------------------------------------------------------
+
+
+def test_some_of_the_prediction_layers_are_missing(glm, tmp_path):
+    set_field(glm, "num_nextn_predict_layers", 2)
+    assert_fails(run("convert", glm, tmp_path / "out.gguf"), 3,
+                 "'model.layers.4.eh_proj.weight': a required tensor is missing",
+                 "'model.layers.4.self_attn.o_proj.weight'", "'model.layers.4.mlp.shared_experts.up_proj.weight'")
+    assert_nothing_written(tmp_path)
+
+
+def test_all_prediction_layers_are_missing(glm, tmp_path):
+    set_field(glm, "num_nextn_predict_layers", 2)
+    replace_tensors(glm, {name: tensor for name, tensor in load_tensors(glm).items()
+                          if not name.startswith("model.layers.3.")})
+    result = convert(glm, tmp_path / "out.gguf")
+    assert "num_nextn_predict_layers is not 0 but the checkpoint has no such layer" in result.stderr
 
 
 # ---- Architectures ------------------------------------------------------------------------------

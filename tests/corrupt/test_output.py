@@ -80,6 +80,36 @@ def test_output_is_the_input_by_way_of_a_relative_path(tmp_path):
     assert contents(checkpoint) == before
 
 
+@pytest.mark.parametrize("flag", ["--chat-template", "--imatrix", "--tensor-types"])
+def test_output_is_a_file_that_a_flag_names(tmp_path, flag):
+    checkpoint = copy_checkpoint("llama-tiny", tmp_path)
+    path = tmp_path / "given.txt"
+    path.write_text("precious")
+    refuse_output(checkpoint, path, 2, path, "one of the sources", arguments=("--force", flag, path))
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("command", [("convert", "CHECKPOINT", "OUT", "--target-bpw", "16", "--save-types"),
+                                     ("measure", "CHECKPOINT", "--type", "Q8_0", "--html")])
+def test_second_output_is_the_input(tmp_path, command, name):
+    checkpoint = copy_checkpoint("llama-tiny", tmp_path)
+    before = contents(checkpoint)
+    words = {"CHECKPOINT": checkpoint, "OUT": tmp_path / "out.gguf"}
+    result = run(*(words.get(word, word) for word in command), checkpoint / name, "--force")
+    assert_fails(result, 2, checkpoint / name, "one of the sources")
+    assert contents(checkpoint) == before
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--force",)])
+def test_types_and_model_are_two_files(tmp_path, arguments):
+    out = tmp_path / "out.gguf"
+    result = run("convert", LLAMA, out, "--target-bpw", "16", "--save-types", tmp_path / "." / "out.gguf", *arguments)
+    assert_fails(result, 2, "two outputs are the same")
+    assert_nothing_written(tmp_path)
+
+
 def test_projector_output_is_the_input(tmp_path):
     checkpoint = copy_checkpoint("llama4-tiny", tmp_path)
     before = contents(checkpoint)

@@ -5,6 +5,7 @@ A named pipe or a pipe that nobody reads holds a conversion at a known point: no
 import array
 import fcntl
 import os
+import pathlib
 import signal
 import subprocess
 import termios
@@ -100,6 +101,16 @@ class Blocked:
 
 
 # ---- Signals ------------------------------------------------------------------------------------
+
+
+def test_signal_while_nobody_reads_the_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start("convert", LLAMA4, pipe)
+    channel = pathlib.Path(f"/proc/{process.pid}/wchan")
+    wait_until(lambda: channel.read_text() == "wait_for_partner", "it opens the pipe")
+    process.send_signal(signal.SIGTERM)
+    assert_fails(finish(process), 6, "cancelled")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

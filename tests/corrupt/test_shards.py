@@ -309,11 +309,11 @@ def test_optional_file_is_a_git_lfs_pointer(checkpoint, tmp_path, name):
 def test_shard_is_a_folder(checkpoint, shard, tmp_path):
     shard.unlink()
     shard.mkdir()
-    refuse(checkpoint, tmp_path, 5, shard, "not a regular file")
+    refuse(checkpoint, tmp_path, 3, shard, "not a regular file", "a folder")
 
 
 def test_shard_is_a_named_pipe(checkpoint, shard, tmp_path):
     # Opening it must not wait for a writer.
     shard.unlink()
     os.mkfifo(shard)
-    refuse(checkpoint, tmp_path, 5, shard, "not a regular file")
+    refuse(checkpoint, tmp_path, 3, shard, "not a regular file", "a pipe")

@@ -43,10 +43,33 @@ def test_tokenizer_not_json(llama, tokenizer, tmp_path, content):
     ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a"]]}}', ["merge", 'got ["a"]']),
     ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": [{"id": 1}]}',
      ["added token", "content"]),
+    ('{"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [{"id": 0, "content": "a"}]}',
+     ["vocabulary is empty"]),
+    ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": {"b": 1}}',
+     ["added_tokens is no list", "an object"]),
+    ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": 7}',
+     ["added_tokens is no list", "an integer"]),
 ])
 def test_tokenizer_of_another_structure(llama, tokenizer, tmp_path, content, words):
     tokenizer.write_text(content)
     refuse(llama, tmp_path, 3, tokenizer, *words)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("content, shown", [("[]", "an array"), ('"text"', "a string"), ("null", "null")])
+def test_file_beside_the_tokenizer_is_no_object(llama, tmp_path, name, content, shown):
+    (llama / name).write_text(content)
+    refuse(llama, tmp_path, 3, llama / name, "no JSON object", shown)
+
+
+# The tokenizers library refuses such a file as well.
+@pytest.mark.parametrize("merge, missing", [(["e", "nowhere"], "nowhere"), (["nowhere", "e"], "nowhere"),
+                                            ("z q", "zq")])
+@pytest.mark.parametrize("dialect", ["llama.cpp", "ollama"])
+def test_merge_of_texts_that_are_no_tokens(llama, tokenizer, tmp_path, merge, missing, dialect):
+    edit_json(tokenizer, lambda content: content["model"]["merges"].append(merge))
+    refuse(llama, tmp_path, 3, tokenizer, "merge 247 is not of tokens", f"'{missing}' in the vocabulary",
+           arguments=("--dialect", dialect))
 
 
 @pytest.mark.parametrize("value, shown", [("7", '"7"'), (-1, "-1"), (1.5, "1.5"), (2**32, str(2**32)),
@@ -56,27 +79,23 @@ def test_token_id_that_is_no_id(llama, tokenizer, tmp_path, value, shown):
     refuse(llama, tmp_path, 3, tokenizer, "token 'odd'", "integer from 0", f"got {shown}")
 
 
-def test_token_ids_not_contiguous(llama, tokenizer, tmp_path):
+# Ollama's converter shifts what follows a gap; the llama.cpp dialect fills it (golden tests).
+@pytest.mark.parametrize("missing", [300, 0])
+def test_token_ids_not_contiguous(llama, tokenizer, tmp_path, missing):
     def change(content):
         vocab = content["model"]["vocab"]
-        vocab.pop(next(token for token, number in vocab.items() if number == 300))
+        vocab.pop(next(token for token, number in vocab.items() if number == missing))
 
     edit_json(tokenizer, change)
-    refuse(llama, tmp_path, 3, tokenizer, "not contiguous", "a token with id 300", "id 301")
+    refuse(llama, tmp_path, 3, tokenizer, "not contiguous", f"a token with id {missing}", "--dialect llama.cpp",
+           arguments=("--dialect", "ollama"))
 
 
-def test_token_ids_do_not_begin_at_0(llama, tokenizer, tmp_path):
-    def change(content):
-        vocab = content["model"]["vocab"]
-        vocab.pop(next(token for token, number in vocab.items() if number == 0))
-
-    edit_json(tokenizer, change)
-    refuse(llama, tmp_path, 3, tokenizer, "not contiguous", "a token with id 0", "id 1")
-
-
-def test_added_token_leaves_a_gap(llama, tokenizer, tmp_path):
+@pytest.mark.parametrize("dialect, words", [("ollama", ["not contiguous", "a token with id 511"]),
+                                            ("llama.cpp", ["vocab_size = 512", "got 701"])])
+def test_added_token_behind_the_rows_of_the_model(llama, tokenizer, tmp_path, dialect, words):
     edit_json(tokenizer, lambda content: content["added_tokens"][-1].update(id=700))
-    refuse(llama, tmp_path, 3, tokenizer, "not contiguous", "'")
+    refuse(llama, tmp_path, 3, tokenizer, *words, arguments=("--dialect", dialect))
 
 
 def test_enormous_token_id_costs_no_memory(llama, tokenizer, tmp_path):

@@ -15,8 +15,11 @@ namespace {
 using ::testing::ElementsAre;
 using testing::Fails;
 using testing::FailsWith;
+using ::testing::Field;
 using ::testing::IsEmpty;
 using testing::IsOk;
+using ::testing::Optional;
+using ::testing::Pair;
 
 ModelCard ParseOk(const std::string& text) {
   const Result<ModelCard> card = ParseModelCard(text);
@@ -27,10 +30,14 @@ ModelCard ParseOk(const std::string& text) {
 // Whether nothing was found.
 bool IsBlank(const ModelCard& card) {
   return card.name.empty() && card.author.empty() && card.version.empty() &&
-         card.organization.empty() && card.description.empty() && card.license.empty() &&
-         card.license_name.empty() && card.license_link.empty() && card.base_models.empty() &&
-         card.datasets.empty() && card.tags.empty() && card.languages.empty();
+         card.organization.empty() && card.finetune.empty() && card.basename.empty() &&
+         card.description.empty() && card.size_label.empty() && card.license.empty() &&
+         card.license_name.empty() && card.license_link.empty() && card.url.empty() &&
+         card.doi.empty() && card.uuid.empty() && card.repo_url.empty() && !card.base_models &&
+         !card.datasets && card.tags.empty() && card.languages.empty();
 }
+
+auto IsId(const char* id) { return Field("id", &CardReference::id, id); }
 
 TEST(ModelCard, ReadsEveryField) {
   const ModelCard card = ParseOk(R"(---
@@ -38,7 +45,14 @@ name: Tiny
 author: A. Author
 version: 1.10
 organization: Org
+finetune: Chat
+basename: Base
+size_label: 7B
 description: "says: much"
+url: https://example.org/model
+doi: 10.1/2
+uuid: 1-2
+repo_url: https://example.org/repo
 license: apache-2.0
 license_name: own
 license_link: https://example.org/license
@@ -61,12 +75,19 @@ name: not this one
   EXPECT_EQ(card.author, "A. Author");
   EXPECT_EQ(card.version, "1.10") << "a version is text, not a number";
   EXPECT_EQ(card.organization, "Org");
+  EXPECT_EQ(card.finetune, "Chat");
+  EXPECT_EQ(card.basename, "Base");
+  EXPECT_EQ(card.size_label, "7B");
   EXPECT_EQ(card.description, "says: much");
   EXPECT_EQ(card.license, "apache-2.0");
   EXPECT_EQ(card.license_name, "own");
   EXPECT_EQ(card.license_link, "https://example.org/license");
-  EXPECT_THAT(card.base_models, ElementsAre("org/base", "org/other"));
-  EXPECT_THAT(card.datasets, ElementsAre("org/data"));
+  EXPECT_EQ(card.url, "https://example.org/model");
+  EXPECT_EQ(card.doi, "10.1/2");
+  EXPECT_EQ(card.uuid, "1-2");
+  EXPECT_EQ(card.repo_url, "https://example.org/repo");
+  EXPECT_THAT(card.base_models, Optional(ElementsAre(IsId("org/base"), IsId("org/other"))));
+  EXPECT_THAT(card.datasets, Optional(ElementsAre(IsId("org/data"))));
   EXPECT_THAT(card.tags, ElementsAre("one", "two", "text-generation"));
   EXPECT_THAT(card.languages, ElementsAre("en", "de"));
 }
@@ -74,15 +95,40 @@ name: not this one
 TEST(ModelCard, KnowsOtherSpellings) {
   const ModelCard card = ParseOk(
       "---\nmodel_name: N\nmodel_creator: C\nmodel_version: 2\nmodel_organization: O\n"
-      "model_description: D\nbase_models: b\ndataset: d\nlanguages: fr\n---\n");
+      "model_description: D\nmodel_finetune: F\nmodel_type: B\nmodel_size_label: S\n"
+      "model_url: U\nmodel_doi: 10\nmodel_uuid: I\nmodel_repo_url: R\n"
+      "base_models: b\ndataset: d\nlanguages: fr\n---\n");
   EXPECT_EQ(card.name, "N");
   EXPECT_EQ(card.author, "C");
   EXPECT_EQ(card.version, "2");
   EXPECT_EQ(card.organization, "O");
   EXPECT_EQ(card.description, "D");
-  EXPECT_THAT(card.base_models, ElementsAre("b"));
-  EXPECT_THAT(card.datasets, ElementsAre("d"));
+  EXPECT_EQ(card.finetune, "F");
+  EXPECT_EQ(card.basename, "B");
+  EXPECT_EQ(card.size_label, "S");
+  EXPECT_EQ(card.url, "U");
+  EXPECT_EQ(card.doi, "10");
+  EXPECT_EQ(card.uuid, "I");
+  EXPECT_EQ(card.repo_url, "R");
+  EXPECT_THAT(card.base_models, Optional(ElementsAre(IsId("b"))));
+  EXPECT_THAT(card.datasets, Optional(ElementsAre(IsId("d"))));
   EXPECT_THAT(card.languages, ElementsAre("fr"));
+}
+
+TEST(ModelCard, ReadsReferencesThatAreDescribedByFields) {
+  const ModelCard card = ParseOk(
+      "---\nbase_model_sources:\n- name: Base\n  version: 1.0\n  tags: [a]\n- org/other\n- [c]\n"
+      "dataset_sources:\n---\n");
+  ASSERT_THAT(card.base_models, Optional(ElementsAre(IsId(""), IsId("org/other"))));
+  EXPECT_THAT(card.base_models->front().fields,
+              ElementsAre(Pair("name", "Base"), Pair("version", "1.0")));
+  EXPECT_THAT(card.datasets, Optional(IsEmpty())) << "present, but none";
+}
+
+// Not both: they would be two names of the same thing.
+TEST(ModelCard, TakesReferencesFromOneKey) {
+  const ModelCard card = ParseOk("---\nbase_models: a\nbase_model: b\n---\n");
+  EXPECT_THAT(card.base_models, Optional(ElementsAre(IsId("b"))));
 }
 
 TEST(ModelCard, PrefersTheFirstSpelling) {
@@ -94,7 +140,7 @@ TEST(ModelCard, TakesScalarsForListsAndJoinsOnlyLicenses) {
   const ModelCard card =
       ParseOk("---\ntags: only\nbase_model: org/base\nlicense: [a, b]\nname: {a: b}\n---\n");
   EXPECT_THAT(card.tags, ElementsAre("only"));
-  EXPECT_THAT(card.base_models, ElementsAre("org/base"));
+  EXPECT_THAT(card.base_models, Optional(ElementsAre(IsId("org/base"))));
   EXPECT_EQ(card.license, "a,b");
   EXPECT_EQ(card.name, "");
 }
@@ -130,6 +176,12 @@ TEST(ModelCard, RejectsInvalidYaml) {
               Fails(ErrorCode::kCorrupt, "the front matter is not valid YAML: got "));
   EXPECT_THAT(ParseModelCard("---\nname: *unknown\n---\n"),
               Fails(ErrorCode::kCorrupt, "the front matter is not valid YAML: got "));
+}
+
+TEST(ModelCard, RejectsTextThatIsNotUtf8) {
+  EXPECT_THAT(ParseModelCard("---\nauthor: Andr\xE9\n---\n"),
+              FailsWith(ErrorCode::kCorrupt, "the front matter is not UTF-8"));
+  EXPECT_EQ(ParseOk("---\nauthor: A\n---\nAndr\xE9\n").author, "A") << "the text is not read";
 }
 
 TEST(ModelCard, RejectsYamlThatIsNoMapping) {

@@ -43,7 +43,7 @@ void MemoryFile::SetContent(std::string_view content) {
 
 namespace {
 
-constexpr int kMutations = 100'000;
+constexpr int kMutations = SLUICE_FUZZ_MUTATIONS;
 constexpr std::size_t kMaxInputBytes = 4096;
 
 std::string_view current_input;

@@ -16,6 +16,10 @@ void CheckAccepted(const tokenizer::BpeVocabulary& vocabulary) {
     Require(vocabulary.tokens.StringAt(added.id) == added.text);
     Require(vocabulary.FindAdded(added.text) != nullptr);
   }
+  for (const std::uint32_t gap : vocabulary.gaps) {
+    Require(gap < vocabulary.tokens.size());
+    Require(vocabulary.tokens.StringAt(gap).empty());
+  }
   for (std::size_t i = 0; i < vocabulary.merges.size(); ++i) {
     const std::string_view merge = vocabulary.merges.StringAt(i);
     Require(std::count(merge.begin(), merge.end(), ' ') == 1);
@@ -41,6 +45,7 @@ std::vector<std::string> Seeds() {
       R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
           "model":{"type":"BPE","byte_fallback":true,"vocab":{"<unk>":0,"<0x0A>":1},
                    "merges":[]}})",
+      R"({"added_tokens":[{"id":9,"content":"<s>"}],"model":{"vocab":{"a":2,"b":5},"merges":[]}})",
       R"({"model":{"type":"Unigram","vocab":[["<unk>",0.0]]}})",
   };
 }

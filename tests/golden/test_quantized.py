@@ -5,7 +5,8 @@ import gguf
 import numpy
 import pytest
 
-from sluice_cli import GOLDEN, convert, read_gguf, sha256
+from sluice_cli import (GOLDEN, assert_fails, assert_nothing_written, convert, copy_checkpoint, decode,
+                        encode, load_tensors, read_gguf, replace_tensors, run, sha256)
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 RECIPES = GOLDEN / "quants" / "recipes"
@@ -87,3 +88,32 @@ def test_an_independent_reader_decodes_the_same_values(tmp_path):
         got = gguf.dequantize(tensor.data, tensor.tensor_type).astype(numpy.float64).reshape(-1)
         error = numpy.sqrt(numpy.mean((got - want) ** 2) / numpy.mean(want**2))
         assert error < 0.12, tensor.name
+
+
+def with_value(value, folder):
+    """The Llama checkpoint, with this value in row 3, column 5 of a matrix that is quantized."""
+    model = copy_checkpoint("llama-q256", folder)
+    tensors = load_tensors(model)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    dtype, shape, raw = tensors[name]
+    values = decode(dtype, raw).reshape(shape).copy()
+    values[3, 5] = value
+    tensors[name] = (dtype, shape, encode(dtype, values))
+    replace_tensors(model, tensors)
+    return model
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("file_type", ["Q4_K_M", "Q8_0", "IQ4_NL"])
+def test_a_value_that_is_not_finite_is_refused_or_taken_for_zero(file_type, value, tmp_path):
+    arguments = ("--pre", "llama-bpe", "--type", file_type)
+    model = with_value(value, tmp_path / "bad")
+    out = tmp_path / "out.gguf"
+    for flags in ((), ("--nan", "error")):
+        result = run("convert", model, out, *arguments, *flags)
+        assert_fails(result, 3, "blk.0.ffn_gate.weight", f"got {value} in row 3, column 5", "--nan zero")
+        assert_nothing_written(tmp_path)
+    result = convert(model, out, *arguments, "--nan", "zero")
+    assert "'blk.0.ffn_gate.weight': 1 values that are not finite became 0" in result.stderr
+    convert(with_value(0.0, tmp_path / "zero"), tmp_path / "zero.gguf", *arguments)
+    assert read_gguf(out)[1] == read_gguf(tmp_path / "zero.gguf")[1]

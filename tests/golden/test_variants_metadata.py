@@ -1,12 +1,13 @@
 """Chat templates, keys set by hand, and the shards that count."""
 import json
+import os
 
 import numpy
 import pytest
 
 from converted import DIALECTS, variant
 from sluice_cli import (Gguf, assert_fails, assert_nothing_written, convert, copy_checkpoint,
-                        edit_json, load_tensors, run, sha256, write_tensors)
+                        edit_json, load_tensors, refuse, run, sha256, write_tensors)
 
 both = pytest.mark.parametrize("dialect", DIALECTS)
 TEMPLATE = "tokenizer.chat_template"
@@ -73,6 +74,17 @@ def test_named_templates(llama, dialect):
         assert [key for key in values if "chat_template" in key] == [TEMPLATE]
 
 
+def test_named_templates_of_one_name_in_the_file_are_told(llama, tmp_path):
+    templates = [{"name": name, "template": name} for name in ("default", "tool use", "rag", "tool-use")]
+    edit_json(llama / "tokenizer_config.json", lambda content: content.update(chat_template=templates))
+    message = convert(llama, tmp_path / "out.gguf", "--dialect", "llama.cpp").stderr
+    assert "the chat templates 'tool use' and 'tool-use' get the same name 'tool_use'" in message
+    assert message.count("get the same name") == 1
+    values = Gguf(tmp_path / "out.gguf").values
+    assert values["tokenizer.chat_templates"] == ["tool_use", "rag"]
+    assert values["tokenizer.chat_template.tool_use"] == "tool-use"
+
+
 def test_additional_jinja_files_are_named_templates_for_llama_cpp(llama):
     forget_template(llama)
     (llama / "chat_template.jinja").write_text("D")
@@ -94,6 +106,36 @@ def test_chat_template_flag_wins(llama, tmp_path, dialect):
 def test_chat_template_file_that_does_not_exist(llama, tmp_path):
     result = run("convert", llama, tmp_path / "out.gguf", "--chat-template", tmp_path / "none.jinja")
     assert_fails(result, 3, tmp_path / "none.jinja")
+    assert_nothing_written(tmp_path)
+
+
+def test_chat_template_that_is_no_file(llama, tmp_path):
+    result = run("convert", llama, tmp_path / "out.gguf", "--chat-template", llama)
+    assert_fails(result, 3, f"{llama}: not a regular file: got a folder")
+    assert_nothing_written(tmp_path)
+
+
+def test_chat_template_that_is_no_text(llama, tmp_path):
+    (tmp_path / "latin.jinja").write_bytes(b"{{ caf\xe9 }}")
+    result = run("convert", llama, tmp_path / "out.gguf", "--chat-template", tmp_path / "latin.jinja")
+    assert_fails(result, 3, f"{tmp_path / 'latin.jinja'}: at byte 6: the chat template is not UTF-8")
+    forget_template(llama)
+    (llama / "chat_template.jinja").write_bytes(b"\xff")
+    refuse(llama, tmp_path, 3, f"{llama / 'chat_template.jinja'}: at byte 0: the chat template is not UTF-8")
+
+
+@pytest.mark.parametrize("flag", ["--chat-template", "--model-name", "--pre", "--type", "--mmproj"])
+def test_empty_flag_is_a_usage_error(llama, tmp_path, flag):
+    result = run("convert", llama, tmp_path / "out.gguf", flag, "")
+    assert_fails(result, 2, f"{flag}: expected a value, got an empty one")
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("flag, before", [("--set", "key=str:"), ("--set", ""), ("--model-name", ""), ("--pre", "")])
+def test_flag_that_is_not_utf_8_is_a_usage_error(llama, tmp_path, flag, before):
+    text = os.fsdecode(before.encode() + b"\xff\x1b[2J=str:x")
+    result = run("convert", llama, tmp_path / "out.gguf", flag, text)
+    assert_fails(result, 2, f"{flag}: the text is not UTF-8", "\\xff\\x1b[2J")
     assert_nothing_written(tmp_path)
 
 
@@ -144,6 +186,17 @@ def test_set_of_the_alignment_moves_the_tensors(llama, tmp_path):
 def test_set_that_is_no_typed_value_is_a_usage_error(llama, tmp_path, setting):
     result = run("convert", llama, tmp_path / "out.gguf", "--set", setting)
     assert_fails(result, 2)
+    assert_nothing_written(tmp_path)
+
+
+def test_longest_key(llama, tmp_path):
+    convert(llama, tmp_path / "out.gguf", "--set", "k" * 65535 + "=u8:1")
+    assert Gguf(tmp_path / "out.gguf").values["k" * 65535] == 1
+
+
+def test_key_that_is_too_long_is_a_usage_error(llama, tmp_path):
+    result = run("convert", llama, tmp_path / "out.gguf", "--set", "k" * 65536 + "=u8:1")
+    assert_fails(result, 2, "the key is too long: expected at most 65535 bytes, got 65536 bytes")
     assert_nothing_written(tmp_path)
 
 

@@ -91,11 +91,30 @@ def test_added_tokens_json_follows_the_pieces(checkpoint, dialect):
     assert written["token_type"][added] == [USER_DEFINED, USER_DEFINED]
 
 
-@pytest.mark.parametrize("dialect", ["llama.cpp", "ollama"])
-def test_gap_before_an_added_token(checkpoint, tmp_path, dialect):
+def test_gap_before_an_added_token_is_refused_for_ollama(checkpoint, tmp_path):
     (checkpoint / "added_tokens.json").write_text(json.dumps({"<far>": len(PIECES) + 3}))
     refuse(checkpoint, tmp_path, 3, checkpoint / "tokenizer.model", "added token ids are not contiguous",
-           arguments=("--dialect", dialect))
+           "--dialect llama.cpp", arguments=("--dialect", "ollama"))
+
+
+def test_gap_before_an_added_token_is_filled_for_llama_cpp(checkpoint):
+    first = len(PIECES)
+    (checkpoint / "added_tokens.json").write_text(json.dumps({"<far>": first + 3}))
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {
+        str(VOCAB_SIZE - 1): {"content": "<last>", "special": True}}}))
+    written = tokenizer_of(checkpoint, "llama.cpp")
+    assert len(written["tokens"]) == VOCAB_SIZE
+    names = {first + 3: ("<far>", -1000.0, USER_DEFINED), VOCAB_SIZE - 1: ("<last>", -1000.0, CONTROL)}
+    for id in range(first, VOCAB_SIZE):
+        seen = tuple(written[key][id] for key in ("tokens", "scores", "token_type"))
+        assert seen == names.get(id, (f"[PAD{id}]", -10000.0, UNUSED))
+
+
+@pytest.mark.parametrize("id", [VOCAB_SIZE, 2**40, 2**64 - 1])
+def test_added_token_behind_the_rows_of_the_model(checkpoint, tmp_path, id):
+    (checkpoint / "added_tokens.json").write_text(json.dumps({"<far>": id}))
+    refuse(checkpoint, tmp_path, 3, checkpoint / "tokenizer.model", f"vocab_size = {VOCAB_SIZE}",
+           f"got '<far>' with id {id}", arguments=("--dialect", "llama.cpp"))
 
 
 def test_added_tokens_decoder_is_read_for_llama_cpp(checkpoint):
@@ -149,6 +168,7 @@ def test_space_prefix_flag_is_written_for_llama_cpp(checkpoint):
 
 def bpe_with_byte_fallback():
     vocab = {text: id for id, (text, _, _) in enumerate(PIECES)}
+    vocab["h"], vocab["e"] = vocab.pop("[INST]"), vocab.pop("gone")
     vocab["\u2581the"] = len(PIECES)
     return {"added_tokens": [{"id": 1, "content": "<s>", "special": True},
                              {"id": 2, "content": "</s>", "special": True}],
@@ -177,6 +197,18 @@ def test_byte_fallback_without_tokenizer_model_is_a_vocabulary_of_pieces(checkpo
     scores = dict(zip(written["tokens"], written["scores"]))
     assert scores["\u2581the"] > scores["he"], "earlier merges score higher"
     assert "merges" not in written
+
+
+def test_gaps_of_a_vocabulary_of_pieces_are_filled_for_llama_cpp(checkpoint, tmp_path):
+    (checkpoint / "tokenizer.model").unlink()
+    content = bpe_with_byte_fallback()
+    content["model"]["vocab"]["\u2581the"] += 2
+    (checkpoint / "tokenizer.json").write_text(json.dumps(content))
+    refuse(checkpoint, tmp_path, 3, "not contiguous", arguments=("--dialect", "ollama"))
+    written = tokenizer_of(checkpoint, "llama.cpp")
+    gap = slice(len(PIECES), len(PIECES) + 2)
+    assert written["tokens"][gap] == [f"[PAD{len(PIECES)}]", f"[PAD{len(PIECES) + 1}]"]
+    assert (written["scores"][gap], written["token_type"][gap]) == ([-10000.0] * 2, [UNUSED] * 2)
 
 
 @both

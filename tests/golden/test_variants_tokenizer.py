@@ -61,7 +61,9 @@ def test_merges_as_strings_or_as_pairs_give_the_same_file(llama, tmp_path, diale
 # Ollama's converter joins with a plain space, and then nobody can tell where the first part ends.
 @both
 def test_spaces_inside_the_parts_of_a_merge_are_escaped(llama, dialect):
-    edit_json(llama / "tokenizer.json", lambda content: content["model"].update(merges=[["a b", " c"]]))
+    edit_json(llama / "tokenizer.json", lambda content: content["model"].update(
+        merges=[["a b", " c"]],
+        vocab=dict(list(content["model"]["vocab"].items())[:-3]) | {"a b": 500, " c": 501, "a b c": 502}))
     assert tokenizer_of(llama, dialect)["merges"] == ["a\u0120b \u0120c"]
 
 
@@ -90,6 +92,69 @@ def test_vocabulary_is_padded_to_the_size_of_the_model(tmp_path, dialect):
     else:
         assert written["tokens"][512:] == [f"[PAD{number}]" for number in range(512, 520)]
         assert written["token_type"][512:] == [UNUSED] * 8
+
+
+# As llama.cpp's converter: an id without a token gets a name of its own.
+@pytest.mark.parametrize("missing", [0, 300, 511])
+def test_gaps_between_the_ids_are_filled_for_llama_cpp(llama, missing):
+    before = tokenizer_of(llama, "llama.cpp")
+
+    def change(content):
+        vocab = content["model"]["vocab"]
+        content["model"]["vocab"] = {text: id for text, id in vocab.items() if id != missing}
+        content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] != missing]
+
+        content["model"]["merges"] = [pair for pair in content["model"]["merges"]
+                                      if {*pair, "".join(pair)} <= set(content["model"]["vocab"])]
+
+    edit_json(llama / "tokenizer.json", change)
+    after = tokenizer_of(llama, "llama.cpp")
+    tokens, types = list(before["tokens"]), list(before["token_type"])
+    tokens[missing], types[missing] = f"[PAD{missing}]", UNUSED
+    assert (after["tokens"], after["token_type"]) == (tokens, types)
+    assert "scores" not in after
+
+
+def test_gaps_between_the_ids_are_told(llama, tmp_path):
+    keep = set(list(TOKENIZER["model"]["vocab"])[:300])
+    edit_json(llama / "tokenizer.json", lambda content: content["model"].update(
+        vocab={text: id for text, id in content["model"]["vocab"].items() if text in keep},
+        merges=[pair for pair in content["model"]["merges"] if {*pair, "".join(pair)} <= keep]))
+    message = convert(llama, tmp_path / "out.gguf", "--dialect", "llama.cpp").stderr
+    assert message.count("no tokens for 203 ids, the first of them 300") == 1
+    assert Gguf(tmp_path / "out.gguf").values["tokenizer.ggml.tokens"][300] == "[PAD300]"
+
+
+# ---- The normalizer ---------------------------------------------------------------------------------
+
+NFC = {"type": "NFC"}
+WARNING = "do not apply the normalizer of the tokenizer"
+
+
+@both
+@pytest.mark.parametrize("pattern, normalizer, told", [
+    (LLAMA3, None, False), (LLAMA3, {"type": "Sequence", "normalizers": []}, False), (QWEN2, NFC, False),
+    (LLAMA3, NFC, True), (QWEN2, {"type": "Lowercase"}, True)])
+def test_normalizer_that_readers_do_not_apply_is_told(llama, tmp_path, dialect, pattern, normalizer, told):
+    edit_json(llama / "tokenizer.json", lambda content: content.update(
+        pre_tokenizer=split_by(pattern), normalizer=normalizer))
+    message = convert(llama, tmp_path / "out.gguf", "--dialect", dialect).stderr
+    assert (WARNING in message) is told
+    if told:
+        assert normalizer["type"] in message
+
+
+@pytest.mark.parametrize("steps, told", [
+    ([{"type": "Prepend", "prepend": "\u2581"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}], False),
+    ([{"type": "Lowercase"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}], True)])
+def test_normalizer_of_a_sentencepiece_model_in_tokenizer_json(llama, tmp_path, steps, told):
+    def change(content):
+        content["model"]["byte_fallback"] = True
+        content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+
+    edit_json(llama / "tokenizer.json", change)
+    assert (WARNING in convert(llama, tmp_path / "out.gguf", "--dialect", "llama.cpp").stderr) is told
 
 
 def test_more_tokens_than_the_model_has_are_kept_for_ollama(llama):
@@ -146,13 +211,16 @@ def test_unknown_pre_tokenizer_is_refused_until_it_is_named(tmp_path, dialect, c
 # ---- vocab.json and merges.txt ----------------------------------------------------------------------
 
 
-def as_vocab_and_merges(checkpoint, header="#version: 0.2\n"):
+def as_vocab_and_merges(checkpoint, header="#version: 0.2\n", tokenizer_class="GPT2Tokenizer"):
     vocab = dict(TOKENIZER["model"]["vocab"])
     vocab.update({token["content"]: token["id"] for token in TOKENIZER["added_tokens"]})
     merges = [" ".join(pair) for pair in TOKENIZER["model"]["merges"]]
     (checkpoint / "vocab.json").write_text(json.dumps(vocab))
     (checkpoint / "merges.txt").write_text(header + "\n".join(merges) + "\n", encoding="utf-8")
     (checkpoint / "tokenizer.json").unlink()
+    edit_json(checkpoint / "tokenizer_config.json", lambda content: content.pop("tokenizer_class"))
+    if tokenizer_class:
+        edit_json(checkpoint / "tokenizer_config.json", lambda content: content.update(tokenizer_class=tokenizer_class))
     return vocab, merges
 
 
@@ -166,6 +234,37 @@ def test_vocab_json_with_merges_txt(llama, dialect, header):
     assert written["merges"] == merges
 
 
+@pytest.mark.parametrize("tokenizer_class, name", [
+    (None, "gpt-2"), ("GPT2Tokenizer", "gpt-2"), ("GPT2TokenizerFast", "gpt-2"), ("CodeGenTokenizer", "gpt-2"),
+    ("Qwen2Tokenizer", "qwen2"), ("Qwen2TokenizerFast", "qwen2")])
+def test_class_says_how_a_tokenizer_of_vocab_json_cuts(llama, tokenizer_class, name):
+    as_vocab_and_merges(llama, tokenizer_class=tokenizer_class)
+    assert tokenizer_of(llama, "llama.cpp")["pre"] == name
+
+
+@both
+@pytest.mark.parametrize("tokenizer_class", ["PreTrainedTokenizerFast", "RobertaTokenizer", "Fast", ""])
+def test_unknown_class_beside_vocab_json_is_refused_until_it_is_named(llama, tmp_path, dialect, tokenizer_class):
+    as_vocab_and_merges(llama)
+    edit_json(llama / "tokenizer_config.json", lambda content: content.update(tokenizer_class=tokenizer_class))
+    refuse(llama, tmp_path, 4, llama / "vocab.json", "unknown pre-tokenizer", f"tokenizer_class '{tokenizer_class}'",
+           "tokenizer_config.json", "--pre NAME", arguments=("--dialect", dialect))
+    assert tokenizer_of(llama, dialect, "--pre", "mine")["pre"] == "mine"
+
+
+@both
+def test_tokens_of_tokenizer_config_beside_vocab_json(llama, dialect):
+    as_vocab_and_merges(llama)
+    (llama / "vocab.json").write_text(json.dumps(TOKENIZER["model"]["vocab"]))
+    edit_json(llama / "tokenizer_config.json",
+              lambda content: content["added_tokens_decoder"]["511"].update(content="plain", special=False))
+    written = tokenizer_of(llama, dialect)
+    texts = [token["content"] for token in TOKENIZER["added_tokens"]]
+    assert written["tokens"][503:] == texts[:-1] + ["plain"]
+    assert written["token_type"][503:] == [CONTROL] * 8 + [USER_DEFINED]
+    assert written["bos_token_id"] == 503
+
+
 @both
 def test_tokenizer_json_wins_over_vocab_json(llama, tmp_path, dialect):
     convert(llama, tmp_path / "alone.gguf", "--dialect", dialect)
@@ -176,12 +275,14 @@ def test_tokenizer_json_wins_over_vocab_json(llama, tmp_path, dialect):
 
 
 @both
-def test_added_tokens_beside_vocab_json(llama, dialect):
+@pytest.mark.parametrize("backwards", [False, True])
+def test_added_tokens_beside_vocab_json(llama, dialect, backwards):
     # vocab.json lacks them; added_tokens.json has their ids, tokenizer_config.json that they are special.
     as_vocab_and_merges(llama)
     (llama / "vocab.json").write_text(json.dumps(TOKENIZER["model"]["vocab"]))
     added = {token["content"]: token["id"] for token in TOKENIZER["added_tokens"]}
-    (llama / "added_tokens.json").write_text(json.dumps(added))
+    listed = dict(sorted(added.items(), key=lambda item: item[1], reverse=backwards))
+    (llama / "added_tokens.json").write_text(json.dumps(listed))
     written = tokenizer_of(llama, dialect)
     assert written["tokens"][503:] == sorted(added, key=added.get)
     assert written["bos_token_id"] == 503

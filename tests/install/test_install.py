@@ -124,5 +124,22 @@ def test_package_says_what_it_is_and_needs(package):
         assert re.search(rf"\b{library}\b", fields["Depends"]), fields["Depends"]
 
 
+def test_package_holds_the_program_alone(unpacked):
+    # What it takes to build against the library is a matter of `cmake --install`.
+    files = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert files == {"bin/sluice", "share/doc/sluice/copyright", *REFERENCES.values()}
+
+
+def test_package_has_the_notices_of_what_is_compiled_into_it(unpacked):
+    notices = (unpacked / "share" / "doc" / "sluice" / "copyright").read_text()
+    for part in ("CLI/", "nlohmann", "fmt", "httplib", "yaml-cpp", "hwy", "simdjson", "tbb", "The ggml authors"):
+        assert part in notices, part
+    # Every licence that is named has its text, or says where Debian keeps it.
+    named = set(re.findall(r"^License: (\S+)$", notices, re.M))
+    assert named == {"Expat", "BSD-3-clause", "Apache-2.0", "none"}
+    for name in named:
+        assert re.search(rf"^License: {re.escape(name)}\n \S", notices, re.M), name
+
+
 def test_packaged_program_is_stripped(unpacked):
     assert ".symtab" not in call("readelf", "--sections", "--wide", unpacked / "bin" / "sluice")

@@ -23,10 +23,19 @@ class RecordingSink : public Sink {
     Status status = on_append ? on_append(appends_) : Ok();
     for (const auto span : spans) {
       if (!status) break;
-      bytes_.append(reinterpret_cast<const char*>(span.data()), span.size());
+      bytes_.resize(std::max(bytes_.size(), position_ + span.size()));
+      bytes_.replace(position_, span.size(), reinterpret_cast<const char*>(span.data()),
+                     span.size());
+      position_ += span.size();
+      written_ += span.size();
     }
     busy_ = false;
     return status;
+  }
+  Status Seek(std::uint64_t offset) override {
+    ++seeks_;
+    position_ = offset;
+    return Ok();
   }
   Status Finish() override {
     finished_ = true;
@@ -38,12 +47,17 @@ class RecordingSink : public Sink {
 
   [[nodiscard]] const std::string& bytes() const { return bytes_; }
   [[nodiscard]] int appends() const { return appends_; }
+  [[nodiscard]] int seeks() const { return seeks_; }
+  [[nodiscard]] std::uint64_t written() const { return written_; }  // twice, what is written twice
   [[nodiscard]] bool finished() const { return finished_; }
 
  private:
   std::atomic<bool> busy_{false};
   std::string bytes_;
+  std::uint64_t position_ = 0;
+  std::uint64_t written_ = 0;
   int appends_ = 0;
+  int seeks_ = 0;
   bool finished_ = false;
 };
 

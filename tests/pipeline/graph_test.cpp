@@ -167,7 +167,8 @@ TEST(Graph, CountsOverflowForEachTensor) {
   const std::vector<GraphOutput> outputs{{&plan, &sink}};
   const Result<GraphReport> report = RunGraph(*sources, outputs, Options(2, kMinMemoryBytes));
   ASSERT_THAT(report, IsOk());
-  EXPECT_THAT(report->counts, ElementsAre(ElementsAre(TensorCounts{2, 0, 0}, TensorCounts{4, 0, 0})));
+  EXPECT_THAT(report->counts,
+              ElementsAre(ElementsAre(TensorCounts{2, 0, 0}, TensorCounts{4, 0, 0})));
 }
 
 // What the heap holds beside buffers: tasks, queues, the boxes of a slab.

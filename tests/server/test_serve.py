@@ -4,11 +4,13 @@ import re
 import signal
 import subprocess
 
+import numpy
 import openai
 import pytest
 
 from chain_checkpoint import chain_checkpoint
-from sluice_cli import GOLDEN, SLUICE, TIMEOUT_SECONDS, assert_fails, run
+from sluice_cli import (GOLDEN, SLUICE, TIMEOUT_SECONDS, assert_fails, copy_checkpoint, encode,
+                        load_tensors, replace_tensors, run)
 
 MODEL = GOLDEN / "checkpoints" / "glm-tiny"
 
@@ -67,6 +69,35 @@ def test_chats_and_calls_tools(tmp_path):
     assert choice.message.reasoning_content == "T"
     assert choice.message.tool_calls[0].function.name == "f"
     assert choice.finish_reason == "tool_calls"
+
+
+def test_goes_on_after_weights_that_are_not_finite(tmp_path):
+    checkpoint = copy_checkpoint("glm-tiny", tmp_path)
+    tensors = load_tensors(checkpoint)
+    name = "model.embed_tokens.weight"
+    dtype, shape, raw = tensors[name]
+    row_bytes = len(raw) // shape[0]
+    user = 498  # the token <|user|>
+    row = encode(dtype, numpy.full(shape[1], numpy.nan, numpy.float32))
+    raw = raw[:user * row_bytes] + row + raw[(user + 1) * row_bytes:]
+    replace_tensors(checkpoint, tensors | {name: (dtype, shape, raw)})
+    with Served(checkpoint, "--temperature", 0, "--max-tokens", 3) as served:
+        def complete(prompt):
+            return served.client.completions.create(model="any", prompt=prompt).choices[0].text
+
+        before = complete("Hello")
+        with pytest.raises(openai.InternalServerError, match="logits are not finite"):
+            complete("<|user|>")
+        with pytest.raises(openai.BadRequestError, match="does not fit the model's context"):
+            complete("x" * 40_000)
+        assert complete("Hello") == before
+
+
+@pytest.mark.parametrize("model, code, words", [
+    (GOLDEN / "checkpoints" / "llama-tiny", 4, "model to run: expected GLM-4 MoE Lite"),
+    ("nothing.gguf", 3, "nothing.gguf")])
+def test_refuses_what_it_cannot_run(model, code, words):
+    assert_fails(run("serve", model, "--port", "0"), code, words)
 
 
 def test_refuses_a_port_that_is_taken():

@@ -1,16 +1,14 @@
 """The server by way of the official `openai` client, with a model that says what it is told."""
 import json
-import os
 import socket
-import subprocess
 import threading
-import urllib.error
 import urllib.request
 
 import openai
 import pytest
 
-from sluice_cli import TIMEOUT_SECONDS, wait_until
+from sluice_cli import wait_until
+from toy_server import ToyServer
 
 TOOLS = [{"type": "function", "function": {
     "name": "get_weather", "parameters": {
@@ -18,44 +16,6 @@ TOOLS = [{"type": "function", "function": {
         "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]
 CALL = ("<tool_call>get_weather<arg_key>city</arg_key><arg_value>Köln</arg_value>"
         "<arg_key>days</arg_key><arg_value>3</arg_value></tool_call>")
-
-
-class ToyServer:
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [os.environ["TOY_SERVER"], *map(str, arguments)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0,
-                                    timeout=TIMEOUT_SECONDS)
-
-    def say(self, answer, think=False, **options):
-        """The reply to a message that tells the model what to say."""
-        return self.client.chat.completions.create(
-            model="toy", messages=[{"role": "user", "content": f"SAY:{answer}|"}],
-            extra_body={"chat_template_kwargs": {"enable_thinking": think}}, **options)
-
-    def health(self):
-        return json.loads(urllib.request.urlopen(self.url + "/health").read())
-
-    def post(self, body, path="/v1/chat/completions", headers=None):
-        """(status, JSON) of a request with any body."""
-        request = urllib.request.Request(self.url + path, data=body, headers={
-            "Content-Type": "application/json", **(headers or {})})
-        try:
-            with urllib.request.urlopen(request) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def is_idle(self):
-        health = self.health()
-        return health["active"] == 0 and health["waiting"] == 0
-
-    def stop(self):
-        self.process.stdin.close()
-        assert self.process.wait(TIMEOUT_SECONDS) == 0, self.process.stderr.read()
 
 
 @pytest.fixture
@@ -270,12 +230,19 @@ def test_the_client_raises_what_it_should(toy):
 
 
 def test_refuses_what_is_too_large(toy):
-    assert toy.post(chat(user="x" * 200_000))[0] == 413
+    status, reply = toy.post(chat(user="x" * 200_000))
+    assert status == 413
+    assert "the request is too large: expected at most 100000 bytes" in reply["error"]["message"]
 
 
 def test_refuses_requests_of_other_sites(toy):
-    assert toy.post(chat(), headers={"Origin": "http://elsewhere.example"})[0] == 403
-    assert toy.post(chat(), headers={"Origin": toy.url})[0] == 200
+    for headers in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"},
+                    {"Host": "elsewhere.example:80", "Origin": "http://elsewhere.example:80"},
+                    {"Origin": "null"}, {"Host": "127.elsewhere.example"}):
+        status, reply = toy.post(chat(), headers=headers)
+        assert (status, reply["error"]["message"]) == (403, "pages of other sites may not ask")
+    for headers in ({"Origin": toy.url}, {"Host": f"localhost:{toy.port}"}, {"Host": "[::1]"}):
+        assert toy.post(chat(), headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize("answer", ["<tool_call></tool_call>", "<tool_call>get_weather"])
@@ -362,7 +329,7 @@ def test_ends_the_answer_of_a_client_that_is_gone(stream, start):
     server = start(1, 4, 20_000)
     body = json.dumps({"stream": stream, "messages": [
         {"role": "user", "content": "SAY:SLOW " + "x" * 3000 + "|"}]}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
     clients = []
     for _ in range(3):  # one is answered, two wait
         clients.append(socket.create_connection(("127.0.0.1", server.port)))

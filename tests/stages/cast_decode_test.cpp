@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "formats/quant/float_formats.h"
+#include "simd_targets.h"
 #include "stages/kernels/cast.h"
 #include "tests/stages/random.h"
-#include "simd_targets.h"
 
 namespace sluice {
 namespace {

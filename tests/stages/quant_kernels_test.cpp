@@ -6,14 +6,15 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "formats/gguf/types.h"
 #include "formats/quant/codec.h"
-#include "tests/stages/random.h"
 #include "simd_targets.h"
+#include "tests/stages/random.h"
 
 namespace sluice {
 namespace {
@@ -22,8 +23,7 @@ using quant::Importance;
 using testing::ForEachSimdTarget;
 using testing::Random;
 
-// ---- Values
-// ---------------------------------------------------------------------------------------
+// ---- Values -------------------------------------------------------------------------------------
 
 // About normal: the sum of twelve uniform numbers, so that all libraries give the same.
 float Normal(Random& random) {
@@ -112,8 +112,7 @@ std::vector<float> Draw(const Distribution& distribution, std::size_t count, Ran
   return values;
 }
 
-// ---- Comparison
-// -----------------------------------------------------------------------------------
+// ---- Comparison ---------------------------------------------------------------------------------
 
 constexpr std::byte kGuard{0x5A};
 constexpr std::size_t kGuardBytes = 64;
@@ -189,10 +188,21 @@ class QuantKernels : public ::testing::TestWithParam<const quant::Codec*> {
   }
 };
 
+// How often all distributions are drawn: as many times as the environment asks for.
+std::uint64_t Rounds() {
+  constexpr std::uint64_t kDefault = 3;
+  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
+  return rounds ? std::strtoull(rounds, nullptr, 10) : kDefault;
+}
+
 TEST_P(QuantKernels, GiveTheBytesOfTheScalarCodec) {
-  Random random(1);
   const std::span<const Distribution> all(kImportances);
-  CheckAll(all.first(codec().importance == Importance::kIgnored ? 1 : all.size()), random);
+  const auto importances = all.first(codec().importance == Importance::kIgnored ? 1 : all.size());
+  for (std::uint64_t round = 1; round <= Rounds(); ++round) {
+    SCOPED_TRACE(round);
+    Random random(round);
+    ASSERT_NO_FATAL_FAILURE(CheckAll(importances, random));
+  }
 }
 
 TEST_P(QuantKernels, EncodeOneBlock) {
@@ -249,8 +259,7 @@ TEST(QuantKernelsIq4, ChoosesTheNearestCodeNextToEveryBorder) {
   CheckRows(codec, {x, x.size(), weights, true});
 }
 
-// ---- What has no fast encoder
-// ---------------------------------------------------------------------
+// ---- What has no fast encoder -------------------------------------------------------------------
 
 TEST(QuantKernelsTypes, MostHaveFastEncoders) {
   using enum gguf::TensorType;

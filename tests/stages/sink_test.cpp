@@ -93,6 +93,29 @@ TEST(FileSink, HoldsExactlyWhatWasAppended) {
   EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
 }
 
+TEST(FileSink, TakesBytesInAnyOrderAfterSeek) {
+  const TempFolder folder;
+  const auto sink = Open(folder.Path("out.gguf"), kText.size());
+  ASSERT_THAT(sink->Seek(8), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(8)), IsOk());
+  ASSERT_THAT(sink->Seek(0), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(0, 3)), IsOk());
+  ASSERT_THAT(Append(*sink, kText.substr(3, 5)), IsOk());
+  ASSERT_THAT(sink->Finish(), IsOk());
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
+}
+
+TEST(FileSink, FlushedFileHasAllBytesAndNotItsName) {
+  const TempFolder folder;
+  const auto sink = Open(folder.Path("out.gguf"), 10 * kText.size());
+  ASSERT_THAT(Append(*sink, kText), IsOk());
+  ASSERT_THAT(sink->Flush(), IsOk());
+  EXPECT_FALSE(fs::exists(folder.Path("out.gguf")));
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf.partial")), kText);
+  ASSERT_THAT(sink->Finish(), IsOk());
+  EXPECT_EQ(ReadFile(folder.Path("out.gguf")), kText);
+}
+
 TEST(FileSink, RefusesAnExistingOutput) {
   const TempFolder folder;
   const std::string path = folder.Write("out.gguf", "precious");
@@ -100,6 +123,27 @@ TEST(FileSink, RefusesAnExistingOutput) {
   EXPECT_THAT(OpenFileSink(path, 1, {}), Fails(ErrorCode::kUsage, "--force"));
   EXPECT_EQ(ReadFile(path), "precious");
   EXPECT_FALSE(fs::exists(path + ".partial"));
+}
+
+TEST(FileSink, TakesALinkToNothingForAnOutputThatExists) {
+  const TempFolder folder;
+  const std::string path = folder.Path("out.gguf");
+  fs::create_symlink("nowhere", path);
+  EXPECT_THAT(OpenFileSink(path, 1, {}), Fails(ErrorCode::kUsage, path + ": output exists"));
+  EXPECT_TRUE(fs::is_symlink(path));
+}
+
+// Whoever can write to the folder must not choose which file is overwritten.
+TEST(FileSink, DoesNotWriteThroughAPartialFileThatIsALink) {
+  for (const bool symbolic : {true, false}) {
+    const TempFolder folder;
+    const std::string precious = folder.Write("precious", "precious");
+    const std::string partial = folder.Path("out.gguf.partial");
+    symbolic ? fs::create_symlink(precious, partial) : fs::create_hard_link(precious, partial);
+    EXPECT_THAT(OpenFileSink(folder.Path("out.gguf"), 1, {}), Fails(ErrorCode::kIo, partial));
+    EXPECT_EQ(ReadFile(precious), "precious");
+    EXPECT_TRUE(fs::exists(partial)) << "not ours to remove";
+  }
 }
 
 TEST(FileSink, OverwriteReplacesOnlyWhenFinished) {

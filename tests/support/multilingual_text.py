@@ -37,7 +37,7 @@ def assigned(first, last):
             if unicodedata.category(chr(point)) not in ("Cn", "Cs", "Co")]
 
 
-def multilingual_text(characters=150_000, seed=20):
+def multilingual_text(characters, seed=20):
     """About `characters` characters."""
     choose = random.Random(seed)
     alphabets = [assigned(*limits) for limits in SCRIPTS.values()]

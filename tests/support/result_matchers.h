@@ -17,15 +17,15 @@ MATCHER(IsOk, "is a success") {
 }
 
 // A failure with this code whose printed form contains `text`.
-MATCHER_P2(Fails, code, text, "fails with the given code and a message that contains '" +
-                                  std::string(text) + "'") {
+MATCHER_P2(Fails, code, text,
+           "fails with the given code and a message that contains '" + std::string(text) + "'") {
   if (arg.has_value()) {
     *result_listener << "which is a success";
     return false;
   }
   const std::string message = arg.error().Format();
-  *result_listener << "which has code " << static_cast<int>(arg.error().code) << " and says: "
-                   << message;
+  *result_listener << "which has code " << static_cast<int>(arg.error().code)
+                   << " and says: " << message;
   return arg.error().code == code && message.find(text) != std::string::npos;
 }
 

@@ -1,4 +1,4 @@
-// Files and folders that exist for the length of one test, and small safetensors files made in place.
+// Files and folders that exist as long as one test, and small safetensors files made in place.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -9,6 +9,7 @@
 #include "formats/quant/packing.h"
 #include "formats/quant/search.h"
 #include "stages/kernels/quant/affine-inl.h"
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/positive-inl.h"
 #include "stages/kernels/quant/weights-inl.h"

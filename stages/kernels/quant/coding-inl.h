@@ -31,16 +31,17 @@ HWY_INLINE VecI CodesOf(int levels, const AffineCoding& coding, const float* x) 
   return ClampInt(NearestIntOf(v), 0, levels);
 }
 
-// NearestInt(x / scale), or * scale where the codes of the search are kept, plus `zero`.
+// NearestInt(x / scale), or * scale where the codes of the search are kept. A negligible group has
+// codes 0, which is not the code of 0.
 struct SymmetricCoding {
   float scale;
   bool divides;
-  bool negligible;
+  bool negligible = false;
 
   static SymmetricCoding OfSearch(float inverse) { return {inverse, false, inverse == 0}; }
   // `scale` as it is decoded; 0 keeps the codes of the search.
   static SymmetricCoding Of(float scale, float inverse) {
-    return scale != 0 ? SymmetricCoding{scale, true, false} : OfSearch(inverse);
+    return scale != 0 ? SymmetricCoding{scale, true} : OfSearch(inverse);
   }
 };
 

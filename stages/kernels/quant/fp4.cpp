@@ -2,13 +2,12 @@
 // formats/quant/fp4.cpp.
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "formats/quant/arithmetic.h"
 #include "formats/quant/codec.h"
+#include "stages/kernels/quant/fp4_scales.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stages/kernels/quant/fp4.cpp"
@@ -16,53 +15,6 @@
 #include <hwy/highway.h>
 
 #include "stages/kernels/quant/range-inl.h"
-
-// Scales, the same for all targets.
-#ifndef SLUICE_STAGES_KERNELS_QUANT_FP4_CPP_
-#define SLUICE_STAGES_KERNELS_QUANT_FP4_CPP_
-namespace sluice::kernels {
-namespace {
-
-// floor(log2f(a)) with a correctly rounded log2f, which is k for some values just below 2^k.
-int FloorLog2(float a) {
-  constexpr std::uint32_t kMantissa = 0x7F'FFFF;
-  constexpr std::uint32_t kFarBelow = kMantissa - 64;  // at most 44 values below 2^k are rounded up
-  const bool normal = a >= std::numeric_limits<float>::min();
-  if (normal && (std::bit_cast<std::uint32_t>(a) & kMantissa) < kFarBelow) return std::ilogb(a);
-  return static_cast<int>(std::floor(static_cast<float>(std::log2(static_cast<double>(a)))));
-}
-
-// To unsigned E4M3: half up on the next mantissa bit alone, everything from 256 on becomes 448.
-std::uint8_t ToE4M3(float x) {
-  constexpr float kSmallestNormal = 0x1p-6F;
-  constexpr float kSubnormalStep = 0x1p-9F;
-  constexpr std::uint8_t kLargest = 0x7E;
-  if (!(x > 0)) return 0;
-  if (x >= 256) return kLargest;
-  if (x < kSmallestNormal) {
-    return static_cast<std::uint8_t>(std::min(7.0F, x / kSubnormalStep + 0.5F));
-  }
-  // Exponent and the top four mantissa bits, of which the last one rounds.
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x / 0x1p-7F) >> 19;
-  const std::uint32_t code = ((bits - (127U << 4)) + 1) >> 1;
-  return code >= (15U << 3) ? kLargest : static_cast<std::uint8_t>(code);
-}
-
-// 2^exponent, normal.
-float Power(int exponent) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
-}
-
-// Half of the value of an E4M3 code below 0x7F.
-float HalfE4M3(std::uint32_t code) {
-  const auto mantissa = static_cast<float>(code & 7);
-  const int exponent = static_cast<int>(code >> 3);
-  return exponent == 0 ? mantissa * 0x1p-10F : (8 + mantissa) * Power(exponent - 11);
-}
-
-}  // namespace
-}  // namespace sluice::kernels
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -102,8 +54,7 @@ HWY_INLINE void PackGroup(const float* x, float scale, std::byte* out) {
   }
 }
 
-// ---- MXFP4
-// ----------------------------------------------------------------------------------------
+// ---- MXFP4 --------------------------------------------------------------------------------------
 
 constexpr std::size_t kMxBlock = 32;
 constexpr std::size_t kMxBytes = 17;
@@ -121,8 +72,7 @@ std::uint64_t EncodeMXFP4(const EncodeJob& job) {
   return EncodeRanges<kMxBlock, kMxBytes>(job, quant::kCodecMXFP4, EncodeMxBlock);
 }
 
-// ---- NVFP4
-// ----------------------------------------------------------------------------------------
+// ---- NVFP4 --------------------------------------------------------------------------------------
 
 constexpr std::size_t kNvBlock = 64;
 constexpr std::size_t kNvGroup = 16;

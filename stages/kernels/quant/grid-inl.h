@@ -8,23 +8,22 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
+#include <bit>
 #include <span>
 
 #include "formats/quant/arithmetic.h"
 #include "formats/quant/grid_search.h"
 #include "stages/kernels/quant/lanes-inl.h"
+#include "stages/kernels/quant/nearest_point-inl.h"
 #include "stages/kernels/quant/neighbours.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
 
-// The search of one sub-block whose groups of kDim elements are points of a codebook: three levels
-// of two bits for groups of 8, eight levels of three bits for groups of 4. The candidate scales
-// share vectors, each with its sums in its own lane; and so do the points near a code.
+// The search of one sub-block whose groups of kDim elements are points of a codebook. The candidate
+// scales share vectors, each with its sums in its own lane.
 template <std::size_t kDim>
-class GridLanes {
+class GridLanes : GridTraits<kDim> {
  public:
   explicit GridLanes(const NeighbourCodes& neighbours) : neighbours_(neighbours) {}
 
@@ -56,18 +55,21 @@ class GridLanes {
   }
 
  private:
-  using D = hn::CappedTag<float, 8>;
+  using Traits = GridTraits<kDim>;
+  using typename Traits::D;
   using DI = hn::RebindToSigned<D>;
   using V = hn::Vec<D>;
   using DU = hn::RebindToUnsigned<D>;
   using VI = hn::Vec<DI>;
   using VU = hn::Vec<DU>;
-  static constexpr std::size_t kN = hn::MaxLanes(D());
-  static constexpr int kBits = kDim == 8 ? 2 : 3;
-  static constexpr std::size_t kLevels = std::size_t{1} << kBits;
-  static constexpr int kTop = kDim == 8 ? 2 : 7;
+  using Traits::kBits;
+  using Traits::kLevels;
+  using Traits::kMaxCandidates;
+  using Traits::kN;
+  using Traits::kTop;
   static constexpr std::size_t kMaxGroups = quant::kMaxSubBlock / kDim;
-  static constexpr std::size_t kMaxCandidates = 32;
+  // By candidate, with room for a vector too many.
+  using Codes = std::array<std::uint32_t, kMaxCandidates + kN>;
 
   static HWY_INLINE V All(float value) { return hn::Set(D(), value); }
   // 2 * NearestInt(v / 2) for small values: the last place of the sum is 2.
@@ -90,20 +92,22 @@ class GridLanes {
 
   // Whether no product is too large for exact rounding and no error overflows.
   [[nodiscard]] bool IsInRange(const quant::SubBlock& sub) const {
-    constexpr float kLarge = 1e6F;
-    bool in_range = scale_[0] < kLarge;
-    for (std::size_t i = 0; i < sub.size; ++i) {
-      in_range &= std::abs(inverse_[count_ - 1] * sub.magnitudes[i]) < kLarge;
-      in_range &= std::abs(sub.magnitudes[i]) < kLarge;
-      in_range &= sub.roots[i] < kLarge;
+    const V limit = All(1e6F);
+    const V inverse = All(inverse_[count_ - 1]);
+    auto in_range = hn::Lt(All(scale_[0]), limit);
+    for (std::size_t i = 0; i < sub.size; i += kN) {
+      const V magnitude = hn::Abs(hn::LoadU(D(), &sub.magnitudes[i]));
+      in_range = hn::And(in_range, hn::Lt(hn::Mul(inverse, magnitude), limit));
+      in_range = hn::And(in_range, hn::Lt(magnitude, limit));
+      in_range = hn::And(in_range, hn::Lt(hn::LoadU(D(), &sub.roots[i]), limit));
     }
-    return in_range;
+    return hn::AllTrue(D(), in_range);
   }
 
   // Codes of a group for all candidates, replaced by the nearest points where they are none.
   void FindPoints(std::size_t group, const quant::SubBlock& sub) {
     const float* const x = &sub.magnitudes[group * kDim];
-    alignas(32) std::array<std::uint32_t, kMaxCandidates> wanted;
+    Codes wanted;
     for (std::size_t t = 0; t < count_; t += kN) {
       const V inverse = hn::Load(D(), &inverse_[t]);
       V twice = hn::Zero(D());  // the code
@@ -112,56 +116,44 @@ class GridLanes {
         const V even = RoundToEven(hn::Min(hn::Max(v, hn::Zero(D())), All(2 * kTop)));
         twice = hn::Add(hn::Mul(twice, All(static_cast<float>(kLevels))), even);
       }
-      hn::Store(hn::BitCast(DU(), hn::ShiftRight<1>(hn::ConvertTo(DI(), twice))), DU(), &wanted[t]);
+      hn::StoreU(hn::BitCast(DU(), hn::ShiftRight<1>(hn::ConvertTo(DI(), twice))), DU(),
+                 &wanted[t]);
     }
-    SetErrors(x, &sub.roots[group * kDim], count_);
+    nearest_.SetGroup(x, &sub.roots[group * kDim], scale_.data(), count_);
     off_book_[group] = 0;
-    for (std::size_t t = 0; t < count_;) {  // neighbouring candidates often agree
-      const std::size_t first = t;
-      while (t < count_ && wanted[t] == wanted[first]) ++t;
+    std::size_t first = 0;
+    for (std::uint32_t ends = RunEnds(wanted); ends != 0; ends &= ends - 1) {
+      const std::size_t last = static_cast<std::size_t>(std::countr_zero(ends)) + 1;
       const std::span<const std::uint16_t> list = neighbours_.Of(wanted[first]);
       if (list.empty()) {
-        std::fill(&codes_[group][first], &codes_[group][t], wanted[first]);
+        SetCodes(wanted[first], first, last, &codes_[group][first]);
       } else {
-        off_book_[group] |= (1U << t) - (1U << first);
-        FindNearest(list, first, t, &codes_[group][first]);
+        off_book_[group] |= (1U << last) - (1U << first);
+        nearest_.Find(list, first, last, &codes_[group][first]);
       }
+      first = last;
     }
   }
 
-  // Sets the error of each level of each element of a group, for `count` candidates.
-  HWY_INLINE void SetErrors(const float* x, const float* roots, std::size_t count) {
-    for (std::size_t t = 0; t < count; t += kN) {
-      const V scale = hn::Load(D(), &scale_[t]);
-      for (int level = 0; level <= kTop; ++level) {
-        const V value = hn::Mul(scale, All(static_cast<float>(2 * level + 1)));
-        for (std::size_t i = 0; i < kDim; ++i) {
-          const V e = hn::Sub(value, All(x[i]));
-          const std::size_t at = i * kLevels + static_cast<std::size_t>(level);
-          hn::Store(hn::Mul(hn::Mul(All(roots[i]), e), e), D(), &errors_[at][t]);
-        }
-      }
+  // Bit t is set where the next candidate has another code or there is none: neighbouring
+  // candidates often agree.
+  [[nodiscard]] HWY_INLINE std::uint32_t RunEnds(const Codes& codes) const {
+    std::uint32_t agree = 0;
+    for (std::size_t t = 0; t < count_; t += kN) {
+      const VU next = hn::LoadU(DU(), &codes[t + 1]);
+      std::array<std::uint8_t, 8> bits{};
+      hn::StoreMaskBits(DU(), hn::Eq(hn::LoadU(DU(), &codes[t]), next), bits.data());
+      agree |= static_cast<std::uint32_t>(bits[0]) << t;
     }
+    const std::uint32_t last = 1U << (count_ - 1);
+    return (~agree & (last - 1)) | last;
   }
 
-  // For the candidates first .. last - 1, of the points listed the codes of those with the smallest
-  // errors, the first of equals. Writes up to kN - 1 codes too many.
-  HWY_INLINE void FindNearest(std::span<const std::uint16_t> list, std::size_t first,
-                              std::size_t last, std::uint32_t* codes) const {
+  // Of the candidates first .. last - 1. Writes up to kN - 1 codes too many.
+  static HWY_INLINE void SetCodes(std::uint32_t code, std::size_t first, std::size_t last,
+                                  std::uint32_t* codes) {
     for (std::size_t t = first; t < last; t += kN, codes += kN) {
-      V least = All(std::numeric_limits<float>::infinity());
-      VU nearest = hn::Set(DU(), list[0]);
-      for (const std::uint16_t code : list) {
-        V error = hn::Zero(D());
-        for (std::size_t i = 0; i < kDim; ++i) {
-          const std::size_t level = code >> (kBits * i) & (kLevels - 1);
-          error = hn::Add(error, hn::LoadU(D(), &errors_[i * kLevels + level][t]));
-        }
-        const auto better = hn::Lt(error, least);
-        least = hn::IfThenElse(better, error, least);
-        nearest = hn::IfThenElse(hn::RebindMask(DU(), better), hn::Set(DU(), code), nearest);
-      }
-      hn::StoreU(nearest, DU(), codes);
+      hn::StoreU(hn::Set(DU(), code), DU(), codes);
     }
   }
 
@@ -203,16 +195,20 @@ class GridLanes {
 
   // The candidate with the best fit, -1 for none; sets the scale.
   [[nodiscard]] int Choose(float start, quant::SubBlock& sub) const {
+    alignas(32) std::array<float, kMaxCandidates> scales, fits;
+    for (std::size_t t = 0; t < count_; t += kN) {
+      const V scale = hn::Div(hn::Load(D(), &a_[t]), hn::Load(D(), &b_[t]));
+      hn::Store(scale, D(), &scales[t]);
+      hn::Store(hn::Mul(scale, hn::Load(D(), &a_[t])), D(), &fits[t]);
+    }
     int choice = -1;
     float best = 0;
-    sub.scale = start;
     for (std::size_t t = 0; t < count_; ++t) {
-      if (b_[t] > 0 && a_[t] * a_[t] > best * b_[t]) {
-        sub.scale = a_[t] / b_[t];
-        best = sub.scale * a_[t];
-        choice = static_cast<int>(t);
-      }
+      const bool better = (b_[t] > 0) & (a_[t] * a_[t] > best * b_[t]);
+      best = better ? fits[t] : best;
+      choice = better ? static_cast<int>(t) : choice;
     }
+    sub.scale = choice < 0 ? start : scales[static_cast<std::size_t>(choice)];
     return choice;
   }
 
@@ -241,8 +237,8 @@ class GridLanes {
       const std::span<const std::uint16_t> list = neighbours_.Of(kept_[g]);
       if (list.empty()) continue;
       std::array<std::uint32_t, kN> nearest;
-      SetErrors(x, &sub.roots[g * kDim], 1);
-      FindNearest(list, 0, 1, nearest.data());
+      nearest_.SetGroup(x, &sub.roots[g * kDim], scale_.data(), 1);
+      nearest_.Find(list, 0, 1, nearest.data());
       kept_[g] = nearest[0];
     }
     float a = 0;
@@ -271,10 +267,8 @@ class GridLanes {
   alignas(32) std::array<float, kMaxCandidates> scale_;
   alignas(32) std::array<float, kMaxCandidates> a_;  // sum w x p
   alignas(32) std::array<float, kMaxCandidates> b_;  // sum w p p
-  // By element and level, then by candidate.
-  alignas(32) std::array<std::array<float, kMaxCandidates>, kDim * kLevels> errors_;
-  // Of the points, by group and candidate, with room for a vector too many.
-  std::array<std::array<std::uint32_t, kMaxCandidates + kN>, kMaxGroups> codes_;
+  NearestPoint<kDim> nearest_;
+  std::array<Codes, kMaxGroups> codes_;             // of the points
   std::array<std::uint32_t, kMaxGroups> off_book_;  // a bit for each candidate
   std::array<std::uint32_t, kMaxGroups> kept_;      // the chosen codes
   std::uint32_t kept_off_book_ = 0;                 // a bit for each group

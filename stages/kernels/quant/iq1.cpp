@@ -18,6 +18,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/iq1-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 
@@ -31,8 +32,7 @@ using quant::kLevelsUp;
 
 constexpr std::size_t kSuperBlock = quant::kSuperBlock;
 
-// ---- Searches
-// -------------------------------------------------------------------------------------
+// ---- Searches -----------------------------------------------------------------------------------
 
 // One set of values, up or down, of IQ1_S: the parts of a fit that depend on one border only.
 struct SplitParts {
@@ -183,8 +183,7 @@ HWY_INLINE Mask AnyNan(const Lanes<kSize>& x) {
   return nan;
 }
 
-// ---- Super blocks
-// ---------------------------------------------------------------------------------
+// ---- Super blocks -------------------------------------------------------------------------------
 
 // As many super blocks as have sub-blocks for all lanes, and their choices.
 template <class Type>
@@ -271,8 +270,7 @@ std::uint64_t EncodeType(const EncodeJob& job, const quant::Codec& codec, const 
   return 0;
 }
 
-// ---- IQ1_S
-// ----------------------------------------------------------------------------------------
+// ---- IQ1_S --------------------------------------------------------------------------------------
 
 constexpr std::size_t kSIndexAt = 2;
 constexpr std::size_t kSWordsAt = 34;
@@ -303,8 +301,7 @@ std::uint64_t EncodeIQ1_S(const EncodeJob& job) {
   return EncodeType<TypeS, kSBytes>(job, quant::kCodecIQ1_S, FinishS);
 }
 
-// ---- IQ1_M
-// ----------------------------------------------------------------------------------------
+// ---- IQ1_M --------------------------------------------------------------------------------------
 
 constexpr std::size_t kMHighAt = 32;
 constexpr std::size_t kMScalesAt = 48;

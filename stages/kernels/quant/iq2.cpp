@@ -15,9 +15,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/grid-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/positive-inl.h"
+#include "stages/kernels/quant/sub_block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -28,6 +30,7 @@ constexpr int kLargestScaleCode = 15;
 
 template <std::size_t kGroups>
 struct Sub {
+  bool stored = false;
   float scale = 0;
   std::array<std::uint32_t, kGroups> points{};
   std::array<std::uint8_t, kGroups> signs{};
@@ -41,6 +44,7 @@ void SearchSub(const NeighbourCodes& neighbours, const quant::GridSearch& search
                float start, quant::SignRule rule, quant::SubBlock& sub, Sub<kGroups>& out) {
   GridLanes<kGroup> lanes(neighbours);
   lanes.Search(search, largest, start, rule, sub, out.points.data());
+  out.stored = true;
   out.scale = sub.scale;
   std::copy_n(sub.signs.begin(), kGroups, out.signs.begin());
 }
@@ -49,12 +53,13 @@ void SearchSub(const NeighbourCodes& neighbours, const quant::GridSearch& search
 template <class Subs>
 float StepOf(const Subs& subs) {
   float largest = 0;
-  for (const auto& sub : subs) largest = largest > sub.scale ? largest : sub.scale;
+  for (const auto& sub : subs) {
+    if (sub.stored) largest = largest > sub.scale ? largest : sub.scale;  // NaN > x is false
+  }
   return largest / 31.0F;
 }
 
-// ---- IQ2_XXS
-// --------------------------------------------------------------------------------------
+// ---- IQ2_XXS ------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsSub = 32;
 constexpr std::size_t kXxsSubs = quant::kSuperBlock / kXxsSub;
@@ -91,9 +96,8 @@ XxsSubs SearchXxs(std::span<const float> x, std::span<const float> importance) {
   std::array<quant::SubBlock, kXxsSubs> blocks;
   for (std::size_t b = 0; b < kXxsSubs; ++b) {
     const auto part = x.subspan(b * kXxsSub, kXxsSub);
-    quant::ImportanceWeights(part, importance.subspan(b * kXxsSub, kXxsSub), sigma2,
-                             blocks[b].weights);
-    quant::SplitSigns(part, quant::SignRule::kEven, blocks[b]);
+    WeighSubBlock(part, importance.subspan(b * kXxsSub, kXxsSub), sigma2, 0, blocks[b]);
+    SplitSubBlock(part, quant::SignRule::kEven, blocks[b]);
   }
   const std::array<float, kXxsSubs> starts = StartScales(blocks);
   XxsSubs subs;
@@ -129,8 +133,7 @@ std::uint64_t EncodeIQ2_XXS(const EncodeJob& job) {
   return EncodeSuperBlocks<kXxsBytes>(job, EncodeXxsBlock);
 }
 
-// ---- IQ2_XS and IQ2_S
-// -----------------------------------------------------------------------------
+// ---- IQ2_XS and IQ2_S ---------------------------------------------------------------------------
 
 constexpr std::size_t kSub = 16;
 constexpr std::size_t kSubs = quant::kSuperBlock / kSub;
@@ -138,21 +141,18 @@ constexpr quant::GridSearch kSearch{9, 5.0F, 0.1F, quant::Reassign::kOffBook};
 
 using XsSubs = Subs<kSub>;
 
-// Sub-blocks without a magnitude of `least` or more stay 0. `weigh(x, importance, weights)`.
-template <class Weigh>
-XsSubs SearchSubs(const NeighbourCodes& neighbours, quant::SignRule rule, float least,
-                  std::span<const float> x, std::span<const float> importance, const Weigh& weigh) {
-  XsSubs subs;
+// Sub-blocks without a magnitude of `least` or more stay 0.
+void SearchSubs(const NeighbourCodes& neighbours, quant::SignRule rule, float least, float sigma2,
+                std::span<const float> x, std::span<const float> importance, XsSubs& subs) {
   quant::SubBlock sub;
   for (std::size_t b = 0; b < kSubs; ++b) {
     const auto part = x.subspan(b * kSub, kSub);
-    weigh(part, quant::PartOf(importance, b * kSub, kSub), sub.weights);
-    quant::SplitSigns(part, rule, sub);
+    WeighSubBlock(part, quant::PartOf(importance, b * kSub, kSub), sigma2, 0.25F * sigma2, sub);
+    SplitSubBlock(part, rule, sub);
     const float largest = quant::LargestOf(sub);
     if (largest < least) continue;
     SearchSub(neighbours, kSearch, largest, largest / kSearch.first, rule, sub, subs[b]);
   }
-  return subs;
 }
 
 // The two 4-bit scales of each byte.
@@ -169,10 +169,8 @@ constexpr std::size_t kXsBytes = 74;
 bool EncodeXsBlock(std::span<const float> x, std::span<const float> importance, std::byte* out) {
   static const NeighbourCodes kNeighbours(quant::Iq2XsBook());
   const float sigma2 = quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
-  const XsSubs subs = SearchSubs(kNeighbours, quant::SignRule::kEven, 1e-15F, x, importance,
-                                 [&](auto part, auto of_part, auto& weights) {
-                                   quant::ImportanceWeights(part, of_part, sigma2, weights);
-                                 });
+  XsSubs subs;
+  SearchSubs(kNeighbours, quant::SignRule::kEven, 1e-15F, sigma2, x, importance, subs);
   const float step = StepOf(subs);
   std::fill_n(out, kXsBytes, std::byte{0});
   if (step == 0) return false;
@@ -199,11 +197,8 @@ constexpr float kSFudge = 0.9875F;
 bool EncodeSBlock(std::span<const float> x, std::span<const float> importance, std::byte* out) {
   static const NeighbourCodes kNeighbours(quant::Iq2SBook());
   const float sigma2 = 2 * quant::SumOfSquares(x) / static_cast<float>(quant::kSuperBlock);
-  const auto weigh = [&](auto part, auto of_part, auto& weights) {
-    if (!of_part.empty()) return quant::ImportanceWeights(part, of_part, sigma2, weights);
-    for (std::size_t i = 0; i < part.size(); ++i) weights[i] = 0.25F * sigma2 + part[i] * part[i];
-  };
-  const XsSubs subs = SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, x, importance, weigh);
+  XsSubs subs;
+  SearchSubs(kNeighbours, quant::SignRule::kFull, 1e-8F, sigma2, x, importance, subs);
   std::fill_n(out, kSBytes, std::byte{0});
   for (std::size_t g = 0; g < 2 * kSubs; ++g) {
     const std::uint32_t point = subs[g / 2].points[g % 2];

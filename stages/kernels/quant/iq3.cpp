@@ -17,8 +17,10 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/grid-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
+#include "stages/kernels/quant/sub_block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -50,8 +52,8 @@ Subs SearchSubs(const NeighbourCodes& neighbours, const quant::GridSearch& searc
   Subs subs;
   for (std::size_t b = 0; b < kSubs; ++b) {
     const auto part = x.subspan(b * kSub, kSub);
-    quant::WeightsOrSquares(part, quant::PartOf(importance, b * kSub, kSub), sigma2, sub.weights);
-    quant::SplitSigns(part, rule, sub);
+    WeighSubBlock(part, quant::PartOf(importance, b * kSub, kSub), sigma2, 0, sub);
+    SplitSubBlock(part, rule, sub);
     const float largest = quant::LargestOf(sub);
     if (largest < least) continue;
     lanes.Search(search, largest, largest / search.first, rule, sub, subs[b].points.data());
@@ -69,8 +71,7 @@ float StepOf(const Subs& subs) {
   return largest / 31.0F;
 }
 
-// ---- IQ3_XXS
-// --------------------------------------------------------------------------------------
+// ---- IQ3_XXS ------------------------------------------------------------------------------------
 
 constexpr std::size_t kXxsWordsAt = 66;
 constexpr std::size_t kXxsBytes = 98;
@@ -102,8 +103,7 @@ std::uint64_t EncodeIQ3_XXS(const EncodeJob& job) {
   });
 }
 
-// ---- IQ3_S
-// ----------------------------------------------------------------------------------------
+// ---- IQ3_S --------------------------------------------------------------------------------------
 
 constexpr std::size_t kSHighAt = 66;
 constexpr std::size_t kSSignsAt = 74;

@@ -71,25 +71,30 @@ class Table16 {
 // quant::NearestInTable of the IQ4 values, for |v| <= 134.
 class NearestIq4 {
  public:
+  static constexpr float kBend = 0.00029F;  // of the curve below
+
   HWY_INLINE NearestIq4()
       : borders_(kIq4Borders), values_(kIq4Values), next_values_(kIq4NextValues) {}
 
-  HWY_INLINE VecI Code(Vec v) const { return hn::And(LowCode(v), hn::Set(I32(), 15)); }
-  // The value of the code.
-  HWY_INLINE Vec Value(Vec v) const {
+  HWY_INLINE VecI Code(Vec v) const {
+    const Vec bend = hn::Mul(SetAll(kBend), hn::Abs(v));
+    return hn::And(LowCode(v, bend), hn::Set(I32(), 15));
+  }
+  // The value of the code. `bend` is about kBend * |v|.
+  HWY_INLINE Vec Value(Vec v, Vec bend) const {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-    const VecI part = Part(v);
+    const VecI part = Part(v, bend);
     const Mask above = hn::Ge(v, borders_.Lookup(part));
     return hn::IfThenElse(above, next_values_.Lookup(part), values_.Lookup(part));
 #else
-    return values_.Lookup(LowCode(v));
+    return values_.Lookup(LowCode(v, bend));
 #endif
   }
 
  private:
   // The code in the lowest four bits.
-  HWY_INLINE VecI LowCode(Vec v) const {
-    const VecI part = Part(v);
+  HWY_INLINE VecI LowCode(Vec v, Vec bend) const {
+    const VecI part = Part(v, bend);
     const Mask above = hn::Ge(v, borders_.Lookup(part));
     return hn::Sub(part, hn::VecFromMask(I32(), hn::RebindMask(I32(), above)));
   }
@@ -97,9 +102,8 @@ class NearestIq4 {
   // A curve like that of the values cuts the range into 15 parts with one border each: part i holds
   // the border between codes i and i + 1, far enough from its own ends for rounding not to matter.
   // In the lowest four bits.
-  static HWY_INLINE VecI Part(Vec v) {
-    const Vec slope = hn::Sub(SetAll(0.0945F), hn::Mul(SetAll(0.00029F), hn::Abs(v)));
-    const Vec part = hn::Mul(v, slope);  // -7.46 .. 7.46
+  static HWY_INLINE VecI Part(Vec v, Vec bend) {
+    const Vec part = hn::Mul(v, hn::Sub(SetAll(0.0945F), bend));  // -7.46 .. 7.46
     return hn::BitCast(I32(), hn::Add(part, SetAll(kRoundShift + 7)));
   }
 
@@ -146,16 +150,17 @@ class Iq4Lanes {
   template <int kCandidates>
   HWY_INLINE void Sums(Fit<kCandidates>& fit) const {
     const NearestIq4 nearest;
-    Vec inverse[kCandidates], a[kCandidates], b[kCandidates];
+    Vec inverse[kCandidates], bend[kCandidates], a[kCandidates], b[kCandidates];
     for (int c = 0; c < kCandidates; ++c) {
       inverse[c] = fit.inverse[c];
+      bend[c] = hn::Mul(SetAll(NearestIq4::kBend), hn::Abs(inverse[c]));
       a[c] = b[c] = hn::Zero(F32());
     }
     for (std::size_t i = 0; i < kSize; ++i) {
       const Vec x = hn::Load(F32(), x_ + i * kLanes);
       const Vec w = hn::Load(F32(), w_ + i * kLanes);
       for (int c = 0; c < kCandidates; ++c) {
-        const Vec q = nearest.Value(hn::Mul(inverse[c], x));
+        const Vec q = nearest.Value(hn::Mul(inverse[c], x), hn::Mul(bend[c], hn::Abs(x)));
         const Vec wq = hn::Mul(w, q);
         a[c] = hn::Add(a[c], hn::Mul(wq, x));
         b[c] = hn::Add(b[c], hn::Mul(wq, q));

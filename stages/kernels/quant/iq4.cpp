@@ -11,6 +11,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/iq4-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/weights-inl.h"
@@ -48,8 +49,7 @@ HWY_INLINE void PackGroup(const float* x, float inverse, std::byte* out) {
   }
 }
 
-// ---- IQ4_NL
-// ---------------------------------------------------------------------------------------
+// ---- IQ4_NL -------------------------------------------------------------------------------------
 
 constexpr std::size_t kNlBytes = 18;
 
@@ -75,8 +75,7 @@ std::uint64_t EncodeIQ4_NL(const EncodeJob& job) {
   return EncodeBatches<kGroup, kNlBytes>(job, quant::kCodecIQ4_NL, EncodeNlBatch);
 }
 
-// ---- IQ4_XS
-// ---------------------------------------------------------------------------------------
+// ---- IQ4_XS -------------------------------------------------------------------------------------
 
 constexpr std::size_t kGroups = quant::kSuperBlock / kGroup;
 constexpr std::size_t kHighScalesAt = 2;

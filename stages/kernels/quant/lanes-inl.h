@@ -13,12 +13,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <vector>
-
-#include "formats/quant/codec.h"
-#include "formats/quant/packing.h"
-#include "stages/kernels/quant/encoders.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -48,8 +42,10 @@ HWY_INLINE Mask NotEqual(Vec a, Vec b) { return hn::Not(hn::Eq(a, b)); }
 
 // Added to a small value, it leaves the rounded value in the lowest bits of the sum.
 inline constexpr float kRoundShift = 12582912.0F;  // 1.5 * 2^23
+// RoundSmall and quant::NearestInt agree on magnitudes up to here.
+inline constexpr float kRoundLimit = 4194303.0F;
 
-// Round half to even for |v| <= 2^22.
+// Rounds half to even where |v| <= kRoundLimit.
 HWY_INLINE Vec RoundSmall(Vec v) {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE4
   return hn::Round(v);
@@ -68,9 +64,6 @@ HWY_INLINE VecI NearestIntOf(Vec v) {
 HWY_INLINE VecI ClampInt(VecI v, int low, int high) {
   return hn::Min(hn::Max(v, hn::Set(I32(), low)), hn::Set(I32(), high));
 }
-
-// A candidate's products below this are rounded alike by RoundSmall and quant::NearestInt.
-inline constexpr float kRoundLimit = 4194303.0F;
 
 // Stores the low bytes of a vector of 0 .. 255.
 HWY_INLINE void StoreLowBytes(VecI v, std::byte* out) {
@@ -111,11 +104,14 @@ HWY_INLINE std::uint32_t BitsOf(hn::Mask<I32> mask) {
   return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8;
 }
 
-// Four rows of four values become four columns.
-HWY_INLINE void Transpose4x4(const float* const* rows, std::size_t from, float* out) {
 #if HWY_TARGET == HWY_SCALAR
-  (void)rows, (void)from, (void)out;
+template <std::size_t kCount>
+void Transpose(const float* const* blocks, float* out) {
+  std::copy_n(blocks[0], kCount, out);
+}
 #else
+// Values from .. from + 3 of four blocks.
+HWY_INLINE void Transpose4x4(const float* const* rows, std::size_t from, float* out) {
   const hn::Full128<float> d;
   const auto a = hn::LoadU(d, rows[0] + from);
   const auto b = hn::LoadU(d, rows[1] + from);
@@ -129,122 +125,22 @@ HWY_INLINE void Transpose4x4(const float* const* rows, std::size_t from, float* 
   hn::Store(hn::ConcatUpperUpper(d, ce_low, ab_low), d, out + kLanes);
   hn::Store(hn::ConcatLowerLower(d, ce_high, ab_high), d, out + 2 * kLanes);
   hn::Store(hn::ConcatUpperUpper(d, ce_high, ab_high), d, out + 3 * kLanes);
-#endif
 }
 
-// Brings kCount values of each of kLanes blocks into its lane.
+// Brings kCount values, a multiple of 4, of each of kLanes blocks into its lane.
 template <std::size_t kCount>
 void Transpose(const float* const* blocks, float* out) {
-  if constexpr (kLanes == 1) {
-    std::copy_n(blocks[0], kCount, out);
-  } else {
-    for (std::size_t lane = 0; lane < kLanes; lane += 4) {
-      for (std::size_t i = 0; i < kCount; i += 4) {
-        Transpose4x4(&blocks[lane], i, out + i * kLanes + lane);
-      }
+  for (std::size_t lane = 0; lane < kLanes; lane += 4) {
+    for (std::size_t i = 0; i < kCount; i += 4) {
+      Transpose4x4(&blocks[lane], i, out + i * kLanes + lane);
     }
   }
 }
+#endif
 
 template <std::size_t kCount>
 void Transpose(const std::array<const float*, kLanes>& blocks, Lanes<kCount>& out) {
   Transpose<kCount>(blocks.data(), out.at);
-}
-
-// As many blocks as there are lanes in kWide vectors. Lanes that are left over repeat the first
-// block.
-template <std::size_t kWide = 1>
-struct Batch {
-  static constexpr std::size_t kBlocks = kWide * kLanes;
-  std::array<const float*, kBlocks> x;
-  std::array<const float*, kBlocks> importance;  // nullptr without
-  std::array<std::size_t, kBlocks> row;
-  std::size_t count;
-  std::byte* out;  // of the first block; the others follow
-};
-
-// Which blocks of a batch must be encoded by the scalar encoder instead.
-template <std::size_t kWide = 1>
-using BadBlocks = std::array<bool, kWide * kLanes>;
-
-// Sets those of the lanes of vector k.
-template <std::size_t kBlocks>
-HWY_INLINE void SetBad(Mask bad, std::size_t k, std::array<bool, kBlocks>& blocks) {
-  if (HWY_LIKELY(hn::AllFalse(F32(), bad))) return;
-  Lanes<1> lanes;
-  lanes.Set(0, hn::IfThenElseZero(bad, SetAll(1)));
-  for (std::size_t j = 0; j < kLanes; ++j) blocks[k * kLanes + j] = lanes.at[j] != 0;
-}
-HWY_INLINE BadBlocks<> ToBadBlocks(Mask bad) {
-  BadBlocks<> blocks{};
-  SetBad(bad, 0, blocks);
-  return blocks;
-}
-
-// Calls `encode(batch)` for all blocks of `kElements` in `kBytes`. It returns the blocks that it
-// cannot encode exactly. The codec encodes them, with the others of their `unit` of blocks: 1 or a
-// whole row. Returns what the codec counted.
-template <std::size_t kElements, std::size_t kBytes, std::size_t kWide, class Encode>
-std::uint64_t EncodeBatches(const EncodeJob& job, const quant::Codec& codec, std::size_t unit,
-                            const Encode& encode) {
-  const std::size_t row_blocks = job.row_length / kElements;
-  const std::size_t num_blocks = job.num_rows * row_blocks;
-  const auto importance_of = [&](std::size_t block) {
-    return job.importance ? job.importance + block % row_blocks * kElements : nullptr;
-  };
-  std::vector<std::size_t> bad_units;
-  for (std::size_t first = 0; first < num_blocks; first += kWide * kLanes) {
-    Batch<kWide> batch;
-    batch.count = std::min(kWide * kLanes, num_blocks - first);
-    batch.out = job.out + first * kBytes;
-    for (std::size_t j = 0; j < batch.x.size(); ++j) {
-      const std::size_t block = first + (j < batch.count ? j : 0);
-      batch.x[j] = job.rows + block * kElements;
-      batch.importance[j] = importance_of(block);
-      batch.row[j] = block / row_blocks;
-    }
-    const BadBlocks<kWide> bad = encode(batch);
-    for (std::size_t j = 0; j < batch.count; ++j) {
-      const std::size_t at = (first + j) / unit;
-      if (bad[j] && (bad_units.empty() || bad_units.back() != at)) bad_units.push_back(at);
-    }
-  }
-  std::uint64_t differing = 0;
-  for (const std::size_t at : bad_units) {
-    const std::size_t block = at * unit;
-    std::span<const float> importance;
-    if (job.importance) importance = {importance_of(block), unit * kElements};
-    differing += codec.encode({job.rows + block * kElements, unit * kElements}, importance,
-                              job.exact, job.out + block * kBytes);
-  }
-  return differing;
-}
-
-// The same with blocks that do not depend on each other.
-template <std::size_t kElements, std::size_t kBytes, class Encode>
-std::uint64_t EncodeBatches(const EncodeJob& job, const quant::Codec& codec, const Encode& encode) {
-  return EncodeBatches<kElements, kBytes, 1>(job, codec, 1, encode);
-}
-
-// The importance of the elements of a super block; empty without.
-HWY_INLINE std::span<const float> ImportanceOf(const EncodeJob& job, std::size_t super_block) {
-  if (!job.importance) return {};
-  const std::size_t at = super_block * quant::kSuperBlock % job.row_length;
-  return {job.importance + at, quant::kSuperBlock};
-}
-
-// Calls `encode(x, importance, out)` for each super block of 256 elements; it returns whether the
-// block is to be counted. Returns the count.
-template <std::size_t kBytes, class Encode>
-std::uint64_t EncodeSuperBlocks(const EncodeJob& job, const Encode& encode) {
-  constexpr std::size_t kElements = quant::kSuperBlock;
-  const std::size_t num_blocks = job.num_rows * job.row_length / kElements;
-  std::uint64_t count = 0;
-  for (std::size_t block = 0; block < num_blocks; ++block) {
-    const std::span<const float> x(job.rows + block * kElements, kElements);
-    if (encode(x, ImportanceOf(job, block), job.out + block * kBytes)) ++count;
-  }
-  return count;
 }
 
 }  // namespace sluice::kernels::HWY_NAMESPACE

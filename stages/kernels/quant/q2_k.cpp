@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "stages/kernels/quant/affine_blocks-inl.h"
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/coding-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 

@@ -13,6 +13,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/coding-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/refining-inl.h"
@@ -197,11 +198,13 @@ void FinishBlock(const float* x, bool weighted, const Blocks& blocks, std::size_
     const float group_scale = scale * (code - static_cast<float>(kScaleHalf));
     scale_codes[g] = static_cast<std::uint32_t>(code);
     const float* const part = x + g * kGroup;
-    if (weighted || group_scale != 0) {
+    if (weighted) {
       groups[g] = {SymmetricCoding::Of(group_scale, blocks.fits.inverse.at[at]), part};
+    } else if (group_scale != 0) {
+      groups[g] = {SymmetricCoding{group_scale, true}, part};
     } else {
       KeepCodes(part, &kept[g * kGroup]);
-      groups[g] = {{1, false, false}, &kept[g * kGroup]};
+      groups[g] = {SymmetricCoding{1, false}, &kept[g * kGroup]};
     }
   }
   PackScales(scale_codes, out + kScalesAt);

@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include "stages/kernels/quant/affine-inl.h"
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/coding-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/range-inl.h"
@@ -51,8 +52,7 @@ HWY_INLINE void PackCodes(const Codes& codes, std::byte* out) {
   if constexpr (kBits == 5) quant::Store(out, high);
 }
 
-// ---- Without importance
-// ---------------------------------------------------------------------------
+// ---- Without importance -------------------------------------------------------------------------
 
 // Truncated values; 0 where they are not finite, as the low byte of INT_MIN.
 HWY_INLINE VecI TruncateSmall(Vec v) {
@@ -94,8 +94,7 @@ bool EncodeAffine(const float* x, const BlockRange& range, std::byte* out) {
   return true;
 }
 
-// ---- With importance
-// ------------------------------------------------------------------------------
+// ---- With importance ----------------------------------------------------------------------------
 
 // The mean squares of the rows, each summed up in order.
 std::vector<float> MeanSquares(const EncodeJob& job) {
@@ -183,8 +182,7 @@ BadBlocks<kAffineWide> EncodeWeightedAffine(const Batch<kAffineWide>& batch,
   return bad;
 }
 
-// ---- Types
-// ----------------------------------------------------------------------------------------
+// ---- Types --------------------------------------------------------------------------------------
 
 template <int kBits>
 std::uint64_t EncodeType0(const EncodeJob& job, const quant::Codec& codec) {

@@ -13,6 +13,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/coding-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/symmetric-inl.h"

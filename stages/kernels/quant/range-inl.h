@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 
+#include "stages/kernels/quant/batches-inl.h"
 #include "stages/kernels/quant/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -81,6 +81,7 @@ class SymmetricLanes {
       inverse[c] = fit.inverse[c];
       a[c] = b[c] = hn::Zero(F32());
     }
+    HWY_UNROLL(1)  // candidates are enough to interleave
     for (std::size_t i = 0; i < kSize; ++i) {
       const Vec x = hn::Load(F32(), x_ + i * kLanes);
       const Vec w = w_.Get(i);

@@ -1,15 +1,16 @@
 #include "formats/imatrix/writer.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "core/mapped_file.h"
 #include "formats/gguf/reader.h"
 #include "formats/imatrix/reader.h"
+#include "imatrix_bytes.h"
 #include "result_matchers.h"
 #include "test_files.h"
 
@@ -22,8 +23,9 @@ using testing::ReadFile;
 using testing::TempFolder;
 
 Status WriteTo(const std::string& path, const Collection& collection) {
-  SLUICE_ASSIGN(File file, File::Open(path, O_WRONLY | O_CREAT | O_TRUNC));
-  return Write(collection, file);
+  SLUICE_ASSIGN(const std::vector<std::byte> bytes, ToGgufForm(collection));
+  std::ofstream(path, std::ios::binary) << testing::BytesOf<std::byte>(bytes);
+  return Ok();
 }
 
 // What a file holds, read without our reader of importance matrices.
@@ -72,6 +74,32 @@ TEST(ImatrixWriter, WritesWhatTheReaderReads) {
   std::vector<float> weights(4);
   EXPECT_THAT(reader->ReadWeights(*reader->Find("w"), 0, weights), IsOk());
   EXPECT_EQ(weights, (std::vector<float>{1, 2, 3, 4}));
+}
+
+// Experts of 2 columns that met 100, 0 and 4 rows of chunks of 32 tokens: 4 chunks, rounded up.
+TEST(ImatrixWriter, TheLegacyFormHasOneDivisorForAllMatrices) {
+  const TempFolder folder;
+  const auto bytes = ToLegacyForm(
+      {{"a.txt", "b.txt"},
+       9,
+       32,
+       {{"w", {200, 50, 7, 7, 12, 2}, {100, 0, 4}}, {"nothing", {0, 0}, {0}}, {"v", {3}, {1}}}});
+  ASSERT_THAT(bytes, IsOk());
+  testing::LegacyBytes want;
+  want.Number(2).Entry("v", 1, {3}).Entry("w", 4, {8, 2, 4, 4, 12, 2});
+  EXPECT_EQ(testing::BytesOf<std::byte>(*bytes), want.Number(9).Text("a.txt").bytes());
+  const auto reader = Reader::Open(folder.Write("f.dat", testing::BytesOf<std::byte>(*bytes)));
+  ASSERT_THAT(reader, IsOk());
+  std::vector<float> weights(6);
+  EXPECT_THAT(reader->ReadWeights(*reader->Find("w"), 0, weights), IsOk());
+  EXPECT_EQ(weights, (std::vector<float>{2, 0.5, 1, 1, 3, 0.5}));
+}
+
+TEST(ImatrixWriter, TheLegacyFormHolds31Bits) {
+  EXPECT_THAT(ToLegacyForm({{}, 0x80000000, 1, {{"w", {1}, {1}}}}),
+              Fails(ErrorCode::kUsage, "got 2147483648"));
+  EXPECT_THAT(ToLegacyForm({{}, 1, 1, {{"w", {1, 2, 3}, {1, 1}}}}),
+              Fails(ErrorCode::kUsage, "got 3 sums, 2 counts"));
 }
 
 TEST(ImatrixWriter, RejectsWhatDoesNotFit) {

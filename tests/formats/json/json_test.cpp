@@ -87,11 +87,26 @@ TEST(JsonDocument, RejectsDeepNesting) {
               Fails(ErrorCode::kCorrupt, "not valid JSON"));
 }
 
+TEST(JsonDocument, LoadIfPresentTellsAbsentFromUnusable) {
+  const TempFolder folder;
+  const auto absent = Document::LoadIfPresent(folder.Path("missing"), kPlenty);
+  ASSERT_THAT(absent, IsOk());
+  EXPECT_FALSE(absent->has_value());
+  const auto present = Document::LoadIfPresent(folder.Write("f.json", "[1]"), kPlenty);
+  ASSERT_THAT(present, IsOk());
+  EXPECT_TRUE(present->has_value());
+  EXPECT_THAT(Document::LoadIfPresent(folder.Write("g.json", "["), kPlenty),
+              Fails(ErrorCode::kCorrupt, "not valid JSON"));
+  EXPECT_THAT(Document::LoadIfPresent(folder.Path(), kPlenty),
+              Fails(ErrorCode::kMismatch, "got a folder"));
+}
+
 TEST(JsonDocument, LoadReportsFileProblems) {
   const TempFolder folder;
   EXPECT_THAT(Document::Load(folder.Path("missing"), kPlenty),
               Fails(ErrorCode::kMissing, folder.Path("missing") + ": cannot open"));
-  EXPECT_THAT(Document::Load(folder.Path(), kPlenty), Fails(ErrorCode::kIo, "not a regular file"));
+  EXPECT_THAT(Document::Load(folder.Path(), kPlenty),
+              Fails(ErrorCode::kMismatch, "not a regular file"));
   const std::string path = folder.Write("f.json", "[1, 2]");
   EXPECT_THAT(Document::Load(path, 6), IsOk());
   EXPECT_THAT(Document::Load(path, 5),

@@ -105,6 +105,20 @@ TEST(TokenizerJson, FindsAddedTokensByText) {
   EXPECT_EQ(vocabulary.FindAdded("a"), nullptr) << "in the vocabulary, but not added";
 }
 
+TEST(TokenizerJson, KeepsGapsBetweenIds) {
+  const BpeVocabulary vocabulary =
+      ReadOk(R"({"model":{"vocab":{"a":1,"b":2}},"added_tokens":[{"id":5,"content":"x"}]})");
+  EXPECT_THAT(TextsOf(vocabulary.tokens), ElementsAre("", "a", "b", "", "", "x"));
+  EXPECT_THAT(vocabulary.gaps, ElementsAre(0, 3, 4));
+  EXPECT_THAT(ReadOk(R"({"model":{"vocab":{"a":0,"b":1}}})").gaps, IsEmpty());
+}
+
+TEST(TokenizerJson, KeepsTheWidestGap) {
+  const BpeVocabulary vocabulary = ReadOk(R"({"model":{"vocab":{"a":0,"b":1048577}}})");
+  EXPECT_EQ(vocabulary.gaps.size(), kMaxGapIds);
+  EXPECT_EQ(vocabulary.tokens.StringAt(1048577), "b");
+}
+
 TEST(TokenizerJson, ReadsByteFallback) {
   EXPECT_TRUE(
       ReadOk(R"({"model":{"vocab":{"a":0},"merges":[],"byte_fallback":true}})").byte_fallback);

@@ -56,6 +56,19 @@ TEST_F(VocabAndMerges, AreReadAsGpt2) {
   EXPECT_THAT(vocabulary->post_steps, IsEmpty());
 }
 
+TEST_F(VocabAndMerges, TakeAddedTokensInAnyOrder) {
+  const std::string vocab = folder_.Write("vocab.json", R"({"a":0})");
+  const std::string merges = folder_.Write("merges.txt", "");
+  const Result<BpeVocabulary> vocabulary =
+      ReadVocabAndMerges(vocab, merges, {{5, "y", true}, {1, "x", true}});
+  ASSERT_THAT(vocabulary, IsOk());
+  EXPECT_THAT(TextsOf(vocabulary->tokens), ElementsAre("a", "x", "", "", "", "y"));
+  EXPECT_THAT(vocabulary->gaps, ElementsAre(2, 3, 4));
+  ASSERT_EQ(vocabulary->added.size(), 2U);
+  EXPECT_EQ(vocabulary->added[0].id, 1U);
+  EXPECT_EQ(vocabulary->added[1].id, 5U);
+}
+
 TEST_F(VocabAndMerges, AllowLinesToEndInEveryWay) {
   EXPECT_THAT(MergesOf("#version: 0.2\r\na b\r\nc d\r\n"), ElementsAre("a b", "c d"));
   EXPECT_THAT(MergesOf("a b\nc d"), ElementsAre("a b", "c d"));
@@ -71,11 +84,11 @@ TEST_F(VocabAndMerges, KeepMergesOfTheNumberSign) {
 }
 
 TEST_F(VocabAndMerges, RejectABrokenVocabulary) {
-  EXPECT_THAT(Read(R"({"a":0,"b":2})", ""),
+  EXPECT_THAT(Read(R"({"a":0,"b":9999999})", ""),
               FailsWith(ErrorCode::kCorrupt,
                         folder_.Path("vocab.json") +
                             ": token ids are not contiguous: expected a token with id 1, got 'b' "
-                            "with id 2"));
+                            "with id 9999999"));
   EXPECT_THAT(Read("[]", ""),
               FailsWith(ErrorCode::kCorrupt, folder_.Path("vocab.json") +
                                                  ": the vocabulary is no object: got an array"));

@@ -1,6 +1,5 @@
 #include "pipeline/quantize/importance.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -35,8 +34,9 @@ class ImportanceTest : public ::testing::Test {
  protected:
   imatrix::Reader Open(std::vector<imatrix::Collected> weights) {
     const std::string path = folder_.Path("imatrix.gguf");
-    File file = *File::Open(path, O_WRONLY | O_CREAT | O_TRUNC);
-    EXPECT_THAT(imatrix::Write({{"text"}, 3, 512, std::move(weights)}, file), IsOk());
+    const auto bytes = imatrix::ToGgufForm({{"text"}, 3, 512, std::move(weights)});
+    EXPECT_THAT(bytes, IsOk());
+    folder_.Write("imatrix.gguf", testing::BytesOf<std::byte>(*bytes));
     return *imatrix::Reader::Open(path);
   }
 

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernel_fixture.h"
@@ -14,23 +16,20 @@ namespace sluice::runtime {
 namespace {
 
 using gguf::TensorType;
-using testing::EncodedMatrix;
 using sluice::testing::ForEachSimdTarget;
+using testing::EncodedMatrix;
 using testing::RandomFloats;
 
-// The product of a row and an input in binary64, and a bound on the terms that are added up.
+// The product of a row and an input in binary64, and the sum of its terms' magnitudes.
 struct Exact {
   double sum = 0;
   double magnitude = 0;
 };
 Exact DotOf(std::span<const float> row, const float* input) {
-  Exact exact;
-  for (std::size_t k = 0; k < row.size(); ++k) {
-    const double term = static_cast<double>(row[k]) * input[k];
-    exact.sum += term;
-    exact.magnitude += std::abs(term);
-  }
-  return exact;
+  const auto size = static_cast<Eigen::Index>(row.size());
+  const Eigen::ArrayXd terms = Eigen::Map<const Eigen::ArrayXf>(row.data(), size).cast<double>() *
+                               Eigen::Map<const Eigen::ArrayXf>(input, size).cast<double>();
+  return {terms.sum(), terms.abs().sum()};
 }
 
 // Multiplies all rows with all inputs and compares with the decoded matrix.
@@ -114,7 +113,7 @@ TEST(Multiply, TakesIndexedAndSpacedInputs) {
 
 TEST(Multiply, ResultsDoNotDependOnHowRowsAreSplit) {
   RandomFloats random;
-  for (const TensorType type : {TensorType::kBF16, TensorType::kQ4_K}) {
+  for (const TensorType type : {TensorType::kBF16, TensorType::kQ4_0, TensorType::kQ4_K}) {
     const EncodedMatrix weights(type, 23, 512, random);
     const std::vector<float> values = random.Take(3 * 512);
     for (const std::size_t count : {1, 3}) {
@@ -128,6 +127,38 @@ TEST(Multiply, ResultsDoNotDependOnHowRowsAreSplit) {
         Multiply(weights.matrix, rows, inputs, parts.data() + begin, 23, panel);
       }
       EXPECT_EQ(whole, parts);
+    }
+  }
+}
+
+// What matters to inputs that become integers.
+TEST(Multiply, TakesInputsOfAnySize) {
+  RandomFloats random;
+  for (const TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0}) {
+    const EncodedMatrix weights(type, 7, 384, random);
+    for (const float size : {0.0F, 1e-25F, 1e-3F, 1e20F}) {
+      std::vector<float> values = random.Take(384);
+      for (float& value : values) value *= size;
+      values[100] *= 10;
+      ForEachSimdTarget([&] { ExpectProducts(weights, {values.data(), 384, 1}); });
+    }
+  }
+}
+
+TEST(Multiply, ShowsInputsThatAreNotFinite) {
+  RandomFloats random;
+  for (const TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0}) {
+    const EncodedMatrix weights(type, 5, 256, random);
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      std::vector<float> values = random.Take(256);
+      values[200] = bad;
+      ForEachSimdTarget([&] {
+        std::vector<float> out(5);
+        Buffer panel;
+        Multiply(weights.matrix, {0, 5}, {values.data(), 256, 1}, out.data(), 5, panel);
+        for (const float sum : out) EXPECT_FALSE(std::isfinite(sum));
+      });
     }
   }
 }

@@ -69,16 +69,24 @@ TEST(VectorOps, SiluTimesIsSmoothAndSafeFarFromZero) {
   });
 }
 
-TEST(VectorOps, ScaleAndAddScaled) {
+TEST(VectorOps, AddScaled) {
   ForEachLength([](const std::vector<float>& row, RandomFloats& random) {
     const std::vector<float> before = random.Take(row.size());
     std::vector<float> sums = before;
     AddScaled(row, 0.5F, sums.data());
-    std::vector<float> scaled = row;
-    ScaleRow(scaled, 0.25F);
     for (std::size_t i = 0; i < row.size(); ++i) {
       ASSERT_NEAR(sums[i], before[i] + 0.5F * row[i], 1e-6F);
-      ASSERT_EQ(scaled[i], 0.25F * row[i]);
+    }
+  });
+}
+
+TEST(VectorOps, AddSquaresAddsToWhatIsThere) {
+  ForEachLength([](const std::vector<float>& row, RandomFloats& random) {
+    const std::vector<float> before = random.Take(row.size());
+    std::vector<float> sums = before;
+    AddSquares(row, sums.data());
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      ASSERT_NEAR(sums[i], before[i] + row[i] * row[i], 1e-6F);
     }
   });
 }

@@ -11,8 +11,8 @@ namespace sluice::runtime {
 namespace {
 
 using gguf::TensorType;
-using testing::EncodedMatrix;
 using sluice::testing::ForEachSimdTarget;
+using testing::EncodedMatrix;
 using testing::RandomFloats;
 
 void ExpectSums(TensorType type, std::uint64_t rows, std::uint64_t columns, std::size_t outputs,

@@ -126,7 +126,12 @@ class Reference:
         y[..., second] = x[..., second] * cos + x[..., first] * sin
         return y
 
+    def saw(self, name, rows):
+        """What the weight `name` is multiplied with; [A, T, in] for the halves of kv_b_proj in the
+        absorbed form, else [T, in]. For tests that listen."""
+
     def linear(self, name, x):
+        self.saw(name, x)
         return x @ self.w[name + ".weight"].T
 
     def score_scale(self):
@@ -167,6 +172,8 @@ class Reference:
         if self.form == "naive":
             out = weights @ values
         else:
+            self.saw(p + "embed_q", q_nope)
+            self.saw(p + "unembed_out", weights @ latents)
             out = weights @ latents @ w_v.transpose(0, 2, 1)
         return self.linear(p + "o_proj", out.transpose(1, 0, 2).reshape(new, s.heads * s.dv))
 
@@ -191,6 +198,7 @@ class Reference:
         """(experts [T, K], ascending; weights [T, K])."""
         s, p = self.s, f"model.layers.{layer}.mlp.gate."
         bf16 = "BF16 router" in self.mistakes
+        self.saw(p[:-1], x)
         logits = to_bf16(to_bf16(x) @ self.w[p + "weight"].T) if bf16 else x @ self.w[p + "weight"].T
         score = to_bf16(sigmoid(logits)) if bf16 else sigmoid(logits)
         bias = self.w[p + "e_score_correction_bias"]

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/utf8.h"
 #include "result_matchers.h"
-#include "runtime/text/utf8.h"
 
 namespace sluice::runtime {
 namespace {

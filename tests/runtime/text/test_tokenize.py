@@ -8,7 +8,7 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from multilingual_text import multilingual_text
-from sluice_cli import GOLDEN, assert_fails, convert, copy_checkpoint, edit_json, run
+from sluice_cli import GOLDEN, SANITIZE, assert_fails, convert, copy_checkpoint, edit_json, run
 
 CHECKPOINTS = sorted(path.name for path in (GOLDEN / "checkpoints").iterdir())
 
@@ -34,7 +34,7 @@ PATTERNS = {
 
 @pytest.fixture(scope="session")
 def text():
-    return multilingual_text()
+    return multilingual_text(30_000 if SANITIZE else 150_000)
 
 
 def ids_of(model, text, folder):

@@ -1,14 +1,21 @@
-// UTF-8: what text of prompts and answers needs of it.
+// UTF-8: what text of files, prompts and answers needs of it.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-namespace sluice::runtime {
+namespace sluice {
 
 // Bytes at the start of `text` that are whole, valid characters; text.size() when all of it is.
 [[nodiscard]] std::size_t ValidUtf8Prefix(std::string_view text);
+[[nodiscard]] inline bool IsUtf8(std::string_view text) {
+  return ValidUtf8Prefix(text) == text.size();
+}
+
+// Text from elsewhere as part of one line of ours: what could move a terminal's cursor, pass for
+// another line or reverse the order of letters, and bytes that are no UTF-8, become \n or \x1b.
+[[nodiscard]] std::string Printable(std::string_view text);
 
 // Makes text of bytes that arrive in pieces of any size: holds back a character until it is whole.
 // Bytes that no continuation can make valid become U+FFFD, one for each maximal part of a
@@ -38,4 +45,4 @@ struct CodePoint {
 [[nodiscard]] std::string_view TrimRight(std::string_view text);
 [[nodiscard]] std::string_view Trim(std::string_view text);
 
-}  // namespace sluice::runtime
+}  // namespace sluice

@@ -1,10 +1,13 @@
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
 
-namespace sluice::runtime {
+namespace sluice {
 namespace {
 
 constexpr std::string_view kReplacement = "\uFFFD";
@@ -60,9 +63,18 @@ constexpr std::array kBlanks{
     Range{0x205F, 0x205F}, Range{0x3000, 0x3000},
 };
 
-bool IsBlank(std::string_view character) {
-  const char32_t value = FirstCodePoint(character).value;
-  return std::any_of(kBlanks.begin(), kBlanks.end(), [&](const Range& range) {
+// Control characters (C0, delete, C1), and those that set the direction of writing.
+constexpr std::array kControls{
+    Range{0x00, 0x1F},
+    Range{0x7F, 0x9F},
+    Range{0x202A, 0x202E},
+    Range{0x2066, 0x2069},
+};
+
+// REQUIRES: `text` begins with a whole character.
+bool BeginsWithOneOf(std::string_view text, std::span<const Range> ranges) {
+  const char32_t value = FirstCodePoint(text).value;
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Range& range) {
     return value >= range.first && value <= range.last;
   });
 }
@@ -77,6 +89,25 @@ std::size_t ValidUtf8Prefix(std::string_view text) {
     valid += character.bytes;
   }
   return valid;
+}
+
+std::string Printable(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const Character character = FirstCharacter(text);
+    const std::string_view bytes = text.substr(0, character.bytes);
+    if (bytes == "\n") {
+      shown += "\\n";
+    } else if (character.state == Character::kWhole && !BeginsWithOneOf(bytes, kControls)) {
+      shown += bytes;
+    } else {
+      for (const char byte : bytes) {
+        shown += fmt::format("\\x{:02x}", static_cast<std::uint8_t>(byte));
+      }
+    }
+    text.remove_prefix(bytes.size());
+  }
+  return shown;
 }
 
 std::string Utf8Stream::Push(std::string_view bytes) {
@@ -115,7 +146,7 @@ CodePoint FirstCodePoint(std::string_view text) {
 std::string_view TrimLeft(std::string_view text) {
   while (!text.empty()) {
     const Character first = FirstCharacter(text);
-    if (first.state != Character::kWhole || !IsBlank(text)) break;
+    if (first.state != Character::kWhole || !BeginsWithOneOf(text, kBlanks)) break;
     text.remove_prefix(first.bytes);
   }
   return text;
@@ -127,7 +158,8 @@ std::string_view TrimRight(std::string_view text) {
     while (start > 0 && IsContinuation(text[start])) --start;
     const std::string_view last = text.substr(start);
     const Character character = FirstCharacter(last);
-    if (character.state != Character::kWhole || character.bytes != last.size() || !IsBlank(last)) {
+    if (character.state != Character::kWhole || character.bytes != last.size() ||
+        !BeginsWithOneOf(last, kBlanks)) {
       break;
     }
     text = text.substr(0, start);
@@ -137,4 +169,4 @@ std::string_view TrimRight(std::string_view text) {
 
 std::string_view Trim(std::string_view text) { return TrimRight(TrimLeft(text)); }
 
-}  // namespace sluice::runtime
+}  // namespace sluice

@@ -1,11 +1,11 @@
-#include "runtime/text/utf8.h"
+#include "core/utf8.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-namespace sluice::runtime {
+namespace sluice {
 namespace {
 
 const std::string kText = "a\u00E9\u65E5\U0001F44B\U0010FFFFz";
@@ -34,6 +34,31 @@ TEST(Utf8, FindsTheEndOfWhatIsValid) {
   EXPECT_EQ(ValidUtf8Prefix("\xED\xA0\x80"), 0U) << "a surrogate";
   EXPECT_EQ(ValidUtf8Prefix("\xF4\x90\x80\x80"), 0U) << "above U+10FFFF";
   EXPECT_EQ(ValidUtf8Prefix("\xF5\x80\x80\x80"), 0U);
+}
+
+TEST(Utf8, TellsValidText) {
+  EXPECT_TRUE(IsUtf8(""));
+  EXPECT_TRUE(IsUtf8(kText));
+  EXPECT_FALSE(IsUtf8("a\xFF"));
+}
+
+TEST(Printable, KeepsText) {
+  EXPECT_EQ(Printable(kText), kText);
+  EXPECT_EQ(Printable(""), "");
+  EXPECT_EQ(Printable("\\n \u00a0 \u200d"), "\\n \u00a0 \u200d");
+}
+
+TEST(Printable, ShowsWhatActsOnATerminal) {
+  EXPECT_EQ(Printable("a\nb\x1b[31m\r\t\x7f"), "a\\nb\\x1b[31m\\x0d\\x09\\x7f");
+  EXPECT_EQ(Printable(std::string_view("\0", 1)), "\\x00");
+  EXPECT_EQ(Printable("\u009b2J"), "\\xc2\\x9b2J") << "the control sequence introducer in one";
+  EXPECT_EQ(Printable("\u202egnp"), "\\xe2\\x80\\xaegnp") << "text written backwards";
+}
+
+TEST(Printable, ShowsBytesThatAreNoText) {
+  EXPECT_EQ(Printable("a\xff\x9bz"), "a\\xff\\x9bz");
+  EXPECT_EQ(Printable("\xe2\x80"), "\\xe2\\x80");
+  EXPECT_EQ(Printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");
 }
 
 TEST(Utf8Stream, GivesTheTextHoweverItIsCut) {
@@ -83,4 +108,4 @@ TEST(Utf8, ReadsCodePoints) {
 }
 
 }  // namespace
-}  // namespace sluice::runtime
+}  // namespace sluice

@@ -1,0 +1,23 @@
+// The edge where exceptions of others become Errors.
+#pragma once
+
+#include <exception>
+#include <new>
+
+#include "core/result.h"
+
+namespace sluice {
+
+// Runs `work`, which returns a Status; what it throws becomes an Error.
+template <class Work>
+Status Guarded(const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return MakeError(ErrorCode::kResource, "out of memory");
+  } catch (const std::exception& exception) {
+    return MakeError(ErrorCode::kBug, "unexpected exception").Actual(exception.what());
+  }
+}
+
+}  // namespace sluice
