@@ -293,6 +293,15 @@ BlockRange BlocksOf(const TensorGroup& group, const arch::HParams& hparams) {
   return {first, first + hparams.Count(group.count)};
 }
 
+void Generate(const arch::GeneratedTensor& generated, const arch::HParams& hparams,
+              std::vector<BoundTensor>& bound) {
+  BoundTensor tensor;
+  tensor.name = generated.target;
+  tensor.generated = generated.compute(hparams);
+  tensor.shape = {tensor.generated.size()};
+  if (!tensor.generated.empty()) bound.push_back(std::move(tensor));
+}
+
 // The number of edits that turn one text into the other.
 std::size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -333,12 +342,19 @@ std::string WithoutNames(std::string pattern) {
   return pattern;
 }
 
+// Empty for names so long that no rule resembles them; looking for one would take minutes.
 std::string NearestPattern(const std::string& pattern, std::span<const std::string> candidates) {
-  const auto nearest = std::min_element(
-      candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
-        return EditDistance(pattern, WithoutNames(a)) < EditDistance(pattern, WithoutNames(b));
-      });
-  return nearest == candidates.end() ? "" : *nearest;
+  constexpr std::size_t kMaxBytes = 256;
+  if (pattern.size() > kMaxBytes) return "";
+  std::string nearest;
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = EditDistance(pattern, WithoutNames(candidate));
+    if (distance >= least) continue;
+    least = distance;
+    nearest = candidate;
+  }
+  return nearest;
 }
 
 // Whether `name` begins with `prefix`, whose {bid} stands for a number; gives what follows.
@@ -397,16 +413,10 @@ bool TensorBinder::BlockCountsAreSane(const FileSpec& file) {
 
 std::vector<BoundTensor> TensorBinder::Bind(const FileSpec& file) {
   std::vector<BoundTensor> bound;
+  const std::size_t before = problems_.size();
   if (!BlockCountsAreSane(file)) {
     std::fill(used_.begin(), used_.end(), true);  // nothing can be said about single tensors
     return bound;
-  }
-  for (const arch::GeneratedTensor& generated : file.generated) {
-    BoundTensor tensor;
-    tensor.name = generated.target;
-    tensor.generated = generated.compute(hparams_);
-    tensor.shape = {tensor.generated.size()};
-    if (!tensor.generated.empty()) bound.push_back(std::move(tensor));
   }
   const auto for_each = [&](const TensorGroup& group, const auto& visit) {
     const BlockRange blocks = BlocksOf(group, hparams_);
@@ -429,6 +439,12 @@ std::vector<BoundTensor> TensorBinder::Bind(const FileSpec& file) {
       for (BoundTensor& tensor : binder.Bind()) bound.push_back(std::move(tensor));
     });
   }
+  // Not before tensors have shown that the numbers they are computed from are true: a head of
+  // 2^32 - 1 elements would take minutes and gigabytes.
+  if (problems_.size() > before) return bound;
+  for (const arch::GeneratedTensor& generated : file.generated) {
+    Generate(generated, hparams_, bound);
+  }
   return bound;
 }
 
@@ -449,9 +465,11 @@ void TensorBinder::ReportUnused(std::span<const FileSpec* const> files,
     if (known == nearest.end()) {
       known = nearest.emplace(pattern, NearestPattern(pattern, patterns)).first;
     }
+    const std::string nearest_name =
+        known->second.empty() ? "" : fmt::format("a name like {}", known->second);
     problems_.push_back(MakeError(ErrorCode::kMismatch, "no rule of this architecture takes it")
                             .At(name)
-                            .Expected(fmt::format("a name like {}", known->second)));
+                            .Expected(nearest_name));
   }
   for (const auto& [why, count] : dropped_counts) {
     notes.push_back(fmt::format("{} tensors left out: {}", count, why));

@@ -38,8 +38,9 @@ class TensorBinder {
   TensorBinder(const TensorIndex& index, const arch::HParams& hparams,
                std::vector<Error>& problems);
 
-  // The targets of one file in rule order. Problems: a required tensor that is missing, a shape
-  // that does not fit, expert numbers with gaps, a dtype that holds no numbers.
+  // The targets of one file in rule order, then those that are computed, unless there are problems:
+  // a required tensor that is missing, a shape that does not fit, expert numbers with gaps, a dtype
+  // that holds no numbers.
   std::vector<BoundTensor> Bind(const arch::FileSpec& file);
 
   // Problems for every source tensor that no rule took, with the nearest rule; notes about those

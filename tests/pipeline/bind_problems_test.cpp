@@ -232,6 +232,17 @@ TEST(BindUnused, NamesTheNearestRule) {
   EXPECT_THAT(binding.errors(), Each(HasCode(ErrorCode::kMismatch)));
 }
 
+TEST(BindUnused, NamesBeyondAllLengthsHaveNoNearestRule) {
+  // Comparing them with every rule would take minutes.
+  const std::array rules{kNormRule};
+  const std::array groups{InModel(rules)};
+  const std::string name(std::size_t{20} << 20, 'x');
+  Binding binding({{{"model.norm.weight", {8}}, {name, {8}}}}, SmallHParams());
+  binding.Bind(FileOf(groups));
+  ASSERT_THAT(binding.errors(), ElementsAre(HasCode(ErrorCode::kMismatch)));
+  EXPECT_EQ(binding.errors().front().expected, "");
+}
+
 TEST(BindUnused, BlocksBeyondTheCount) {
   const std::array block{kDownRule};
   const std::array groups{InBlocks(block)};
@@ -313,6 +324,23 @@ TEST(BindAllOrNone, SomeMeansThatTheOthersAreMissingInEveryBlock) {
                           HasSubstr("'model.layers.0.down.weight': a required tensor is missing"),
                           HasSubstr("'model.layers.1.down.weight': a required tensor is missing"),
                           HasSubstr("'extra'")));
+}
+
+// ---- Tensors that are computed
+
+TEST(BindGenerated, NothingIsComputedFromNumbersThatNoTensorConfirms) {
+  const std::array rules{kNormRule};
+  const std::array groups{InModel(rules)};
+  const std::array generated{arch::GeneratedTensor{
+      "rope_freqs.weight",
+      [](const arch::HParams& hparams) { return std::vector<float>(hparams.Count(kHidden)); }}};
+  arch::FileSpec file = FileOf(groups);
+  file.generated = generated;
+  arch::HParams hparams = SmallHParams();
+  hparams.Set(kHidden, std::uint64_t{1} << 60, true);
+  Binding binding({{{"model.norm.weight", {8}}}}, hparams);
+  EXPECT_THAT(binding.Bind(file), IsEmpty());
+  EXPECT_THAT(binding.Problems(), ElementsAre(HasSubstr("'model.norm.weight': the shape")));
 }
 
 // ---- All at once

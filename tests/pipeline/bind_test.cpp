@@ -207,7 +207,7 @@ TEST(Bind, ViewWordsAreAppliedInOrder) {
   EXPECT_THAT(ElementsOf(bound[0].sources[0].view), ElementsAre(2, 3, 4, 5, 8, 9, 10, 11));
 }
 
-TEST(Bind, GeneratedTensorsComeFirstOrNotAtAll) {
+TEST(Bind, GeneratedTensorsAreWrittenFirstOrNotAtAll) {
   const std::array rules{kNormRule};
   const std::array groups{InModel(rules)};
   const std::array generated{
@@ -220,11 +220,11 @@ TEST(Bind, GeneratedTensorsComeFirstOrNotAtAll) {
   file.generated = generated;
   Binding binding({{{"model.norm.weight", {8}}}}, SmallHParams());
   const std::vector<BoundTensor> bound = binding.Bind(file);
-  ASSERT_THAT(NamesOf(bound), ElementsAre("rope_freqs.weight", "output_norm.weight"));
-  EXPECT_THAT(bound[0].shape, ElementsAre(3));
-  EXPECT_THAT(bound[0].generated, ElementsAre(1, 2, 3));
-  EXPECT_EQ(bound[0].rule, nullptr);
-  EXPECT_LT(bound[0].order, bound[1].order);
+  ASSERT_THAT(NamesOf(bound), ElementsAre("output_norm.weight", "rope_freqs.weight"));
+  EXPECT_THAT(bound[1].shape, ElementsAre(3));
+  EXPECT_THAT(bound[1].generated, ElementsAre(1, 2, 3));
+  EXPECT_EQ(bound[1].rule, nullptr);
+  EXPECT_LT(bound[1].order, bound[0].order);
 }
 
 TEST(Bind, GroupsApplyWhereTheirTestHolds) {
