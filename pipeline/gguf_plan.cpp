@@ -29,7 +29,7 @@ arch::Dialect DialectOf(const gguf::Metadata& metadata) {
              : arch::Dialect::kLlamaCpp;
 }
 
-Result<PlannedTensor> PlanTensor(const gguf::SplitTensor& from) {
+PlannedTensor PlanTensor(const gguf::SplitTensor& from) {
   PlannedTensor tensor;
   tensor.record = *from.record;
   tensor.source = from.record->name;
@@ -38,9 +38,6 @@ Result<PlannedTensor> PlanTensor(const gguf::SplitTensor& from) {
   expr.type = from.record->type;
   expr.row_elements = from.record->shape.empty() ? 1 : from.record->shape.back();
   expr.elements = view.elements();
-  if (expr.elements == 0) {
-    return MakeError(ErrorCode::kUnsupported, "a tensor without elements").At(tensor.source);
-  }
   Segment segment{static_cast<std::uint32_t>(from.file), from.offset, Dtype::kF32, view,
                   expr.elements};
   if (const auto dtype = DtypeOf(expr.type)) {
@@ -61,8 +58,7 @@ Status PlanModel(const gguf::SplitSet& set, const GgufPlanOptions& options, Plan
   }
   if (model.is_ollama()) plan.dialect = arch::Dialect::kOllama;
   for (const gguf::SplitTensor& from : gguf::TensorsOf(set)) {
-    SLUICE_ASSIGN(PlannedTensor tensor, PlanTensor(from));
-    model.tensors.push_back(std::move(tensor));
+    model.tensors.push_back(PlanTensor(from));
   }
   plan.source_tensors = model.tensors.size();
   if (options.quantize != nullptr) SLUICE_TRY(QuantizeModel(*options.quantize, plan));

@@ -15,7 +15,17 @@ std::vector<gguf::TensorRecord> RecordsOf(const FilePlan& file) {
   return records;
 }
 
+// The stages cut tensors into slabs and rows of at least one element.
+Status CheckNotEmpty(const FilePlan& file) {
+  for (const PlannedTensor& tensor : file.tensors) {
+    if (tensor.expr.elements > 0) continue;
+    return MakeError(ErrorCode::kUnsupported, "a tensor without elements").At(tensor.record.name);
+  }
+  return Ok();
+}
+
 Status LayOutFile(FilePlan& file) {
+  SLUICE_TRY(CheckNotEmpty(file));
   SLUICE_ASSIGN(file.alignment, gguf::AlignmentOf(file.metadata));
   std::vector<gguf::TensorRecord> records = RecordsOf(file);
   const bool pad_last = !file.is_ollama();

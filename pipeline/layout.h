@@ -16,8 +16,8 @@ namespace sluice {
 // gguf::GroupBySize.
 Status SplitModel(std::uint64_t max_bytes, Plan& plan);
 
-// Fills offsets, sizes, alignment and head of every file. Errors of gguf::AlignmentOf and
-// gguf::AssignOffsets.
+// Fills offsets, sizes, alignment and head of every file. kUnsupported: a tensor without elements,
+// which the stages need not know. Errors of gguf::AlignmentOf and gguf::AssignOffsets.
 Status LayOut(Plan& plan);
 
 // The paths of the plan's files: `model` itself, or the names of its shards, then `projector`

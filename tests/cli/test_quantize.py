@@ -153,14 +153,27 @@ def test_bad_input_of_quantize(converted, tiny, tmp_path):
     assert_nothing_written(tmp_path)
 
 
-def test_a_model_without_architecture_is_refused(tmp_path):
-    source, out = tmp_path / "bare", tmp_path / "out.gguf"
-    writer = gguf.GGUFWriter(source, "llama")
-    writer.add_tensor("a.weight", numpy.zeros((4, 64), numpy.float32))
+def write_bare_model(path, shape):
+    """A GGUF file with one tensor and no facts about its model."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("a.weight", numpy.zeros(shape, numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.mark.parametrize("shape", [(0,), (4, 0), (0, 64)])
+def test_a_tensor_without_elements_is_refused(shape, tmp_path):
+    source = tmp_path / "bare"
+    write_bare_model(source, shape)
+    result = run("edit", source, "--set", "general.name=str:longer than before")
+    assert_fails(result, 4, source, "'a.weight': a tensor without elements")
+
+
+def test_a_model_without_architecture_is_refused(tmp_path):
+    source, out = tmp_path / "bare", tmp_path / "out.gguf"
+    write_bare_model(source, (4, 64))
     assert_fails(run("quantize", source, out, "--type", "Q8_0"), 3, "llama.block_count", source)
 
 

@@ -99,6 +99,26 @@ def test_tensor_without_elements(glm, tmp_path):
     refuse(glm, tmp_path, 3, "tensor 'model.norm.weight'", "expected [64]", "got [0]")
 
 
+def test_heads_without_elements(tmp_path):
+    # More heads than columns: without head_dim a head has 0 elements, and so have these tensors.
+    checkpoint = copy_checkpoint("llama-tiny", tmp_path)
+
+    def change(config):
+        del config["head_dim"]
+        config.update(num_attention_heads=65, num_key_value_heads=65)
+
+    def cut(tensors):
+        for name in tensors:
+            if "self_attn" in name:
+                shape = [64, 0] if "o_proj" in name else [0, 64]
+                tensors[name] = ("BF16", shape, b"")
+
+    edit_json(checkpoint / "config.json", change)
+    rewrite(checkpoint, cut)
+    for arguments in ([], ["--type", "Q8_0"], ["--dialect", "ollama"]):
+        refuse(checkpoint, tmp_path, 4, "tensor 'blk.0.attn_", "a tensor without elements", arguments=arguments)
+
+
 def test_required_tensor_missing(glm, tmp_path):
     rewrite(glm, lambda tensors: tensors.pop("model.layers.0.self_attn.o_proj.weight"))
     refuse(glm, tmp_path, 3, "tensor 'model.layers.0.self_attn.o_proj.weight'", "missing",
