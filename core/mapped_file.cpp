@@ -76,6 +76,15 @@ void InstallHandlerOnce() {
   });
 }
 
+Error Changed(const std::string& path, std::uint64_t expected_bytes,
+              const Result<std::uint64_t>& now) {
+  return MakeError(ErrorCode::kCorrupt, "file changed while it was read")
+      .In(path)
+      .Expected(fmt::format("{} bytes", expected_bytes))
+      .Actual(now ? fmt::format("{} bytes", *now) : "an unreadable file")
+      .Advice("let the download or copy of the checkpoint finish, then convert again");
+}
+
 Slot* ClaimSlot(const void* begin, std::uint64_t size) {
   const std::lock_guard lock(slots_mutex);
   for (Slot& slot : slots) {
@@ -121,10 +130,14 @@ MappedFile::MappedFile(MappedFile&&) noexcept = default;
 MappedFile& MappedFile::operator=(MappedFile&&) noexcept = default;
 MappedFile::~MappedFile() = default;
 
-Result<MappedFile> MappedFile::Open(const std::string& path) {
+Result<MappedFile> MappedFile::Open(const std::string& path,
+                                    std::optional<std::uint64_t> expected_bytes) {
   auto mapping = std::make_unique<Mapping>();
   SLUICE_ASSIGN(mapping->file, File::OpenForReading(path));
   SLUICE_ASSIGN(mapping->size, mapping->file.Size());
+  if (expected_bytes && mapping->size != *expected_bytes) {
+    return Changed(path, *expected_bytes, mapping->size);
+  }
   if (mapping->size == 0) return MappedFile(std::move(mapping));
   InstallHandlerOnce();
   void* const address =
@@ -184,11 +197,7 @@ Status MappedFile::CheckIntact() const {
   const bool damaged =
       mapping_->slot != nullptr && mapping_->slot->damaged.load(std::memory_order_acquire);
   if (!damaged && now && *now == mapping_->size) return Ok();
-  return MakeError(ErrorCode::kCorrupt, "file changed while it was read")
-      .In(path())
-      .Expected(fmt::format("{} bytes", mapping_->size))
-      .Actual(now ? fmt::format("{} bytes", *now) : "an unreadable file")
-      .Advice("let the download or copy of the checkpoint finish, then convert again");
+  return Changed(path(), mapping_->size, now);
 }
 
 }  // namespace sluice

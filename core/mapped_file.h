@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -23,7 +24,11 @@ namespace sluice {
 // addresses go to the handler that was there before.
 class MappedFile {
  public:
-  static Result<MappedFile> Open(const std::string& path);
+  // Maps a whole file. Errors of File::OpenForReading. kCorrupt when it does not have
+  // `expected_bytes`, where those are given: what was checked against them could lie beyond its
+  // end.
+  static Result<MappedFile> Open(const std::string& path,
+                                 std::optional<std::uint64_t> expected_bytes = std::nullopt);
 
   MappedFile(MappedFile&&) noexcept;
   MappedFile& operator=(MappedFile&&) noexcept;

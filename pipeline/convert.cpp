@@ -73,7 +73,7 @@ Result<std::unique_ptr<Sink>> OpenSink(const std::string& path, const FilePlan& 
   }
   if (IsRegularOutput(path)) {
     return OpenFileSink(path, file.file_bytes(),
-                        {options.overwrite, options.sync, options.replace_source});
+                        {options.overwrite, options.sync, options.replace_source, options.cancel});
   }
   SLUICE_ASSIGN(File device, File::Open(path, O_WRONLY));
   return OpenStreamSink(std::move(device), options.cancel);

@@ -21,10 +21,12 @@ namespace fs = std::filesystem;
 constexpr std::size_t kTileElements = 16384;
 constexpr std::size_t kFirstValues = 8;
 
-void AddHeader(const safetensors::Header& header, const std::string& file, Inspection& inspection) {
+void AddHeader(const safetensors::Header& header, const std::string& file, std::uint64_t file_bytes,
+               Inspection& inspection) {
+  inspection.bytes += file_bytes;
   for (const safetensors::TensorInfo& tensor : header.tensors) {
     inspection.tensors.push_back({tensor.name, std::string(DtypeName(tensor.dtype)), tensor.shape,
-                                  tensor.offset, tensor.bytes, file});
+                                  tensor.offset, tensor.bytes, file, file_bytes});
   }
 }
 
@@ -34,8 +36,7 @@ Result<Inspection> InspectFolder(const std::string& path) {
   inspection.kind = fmt::format("checkpoint folder, {} shards", shards.shards.size());
   inspection.warnings = std::move(shards.warnings);
   for (const safetensors::Shard& shard : shards.shards) {
-    AddHeader(shard.header, fs::path(shard.path).filename().string(), inspection);
-    inspection.bytes += shard.file_bytes;
+    AddHeader(shard.header, fs::path(shard.path).filename().string(), shard.file_bytes, inspection);
   }
   return inspection;
 }
@@ -49,7 +50,7 @@ Result<Inspection> InspectGguf(const MappedFile& file) {
   for (const gguf::TensorRecord& tensor : head.tensors) {
     inspection.tensors.push_back({tensor.name, std::string(gguf::InfoOf(tensor.type).name),
                                   tensor.shape, head.data_start + tensor.data_offset, tensor.bytes,
-                                  ""});
+                                  "", inspection.bytes});
   }
   SLUICE_TRY(file.CheckIntact());
   return inspection;
@@ -59,9 +60,8 @@ Result<Inspection> InspectSafetensors(const MappedFile& file) {
   SLUICE_ASSIGN(const safetensors::Header header, safetensors::ReadHeader(file.file()));
   Inspection inspection;
   inspection.kind = "safetensors";
-  inspection.bytes = file.bytes().size();
   for (const auto& [key, value] : header.metadata) inspection.metadata.Set(key, value);
-  AddHeader(header, "", inspection);
+  AddHeader(header, "", file.bytes().size(), inspection);
   return inspection;
 }
 
@@ -169,7 +169,7 @@ Result<TensorStatistics> Measure(const std::string& path, const std::string& ten
   }
   const std::string file_path =
       entry->file.empty() ? path : (fs::path(path) / entry->file).string();
-  SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(file_path));
+  SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(file_path, entry->file_bytes));
   return MeasureEntry(file, *entry);
 }
 

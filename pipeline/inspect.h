@@ -20,7 +20,8 @@ struct TensorEntry {
   std::vector<std::uint64_t> shape;  // outermost dimension first
   std::uint64_t offset = 0;          // from the start of the file
   std::uint64_t bytes = 0;
-  std::string file;  // which shard; empty in a single file
+  std::string file;              // which shard; empty in a single file
+  std::uint64_t file_bytes = 0;  // of that shard or file
 };
 
 struct Inspection {

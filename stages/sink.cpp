@@ -181,7 +181,25 @@ Result<File> OpenPartial(const std::string& path) {
   return file;
 }
 
-Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t bytes) {
+// Takes seconds on some file systems; a signal ends it.
+Status Allocate(const File& file, std::uint64_t bytes, const std::atomic<bool>* cancel) {
+  while (::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)) != 0) {
+    const int cause = errno;
+    // File systems that cannot reserve space are written as they come.
+    if (cause == EOPNOTSUPP || cause == ENOSYS) return Ok();
+    if (cause == EINTR) {
+      if (cancel == nullptr || !cancel->load()) continue;
+      return MakeError(ErrorCode::kCancelled, "cancelled");
+    }
+    Error error = ErrnoError("cannot reserve space", file.path(), cause);
+    error.code = cause == ENOSPC ? ErrorCode::kResource : ErrorCode::kIo;
+    return error;
+  }
+  return Ok();
+}
+
+Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t bytes,
+                    const std::atomic<bool>* cancel) {
   const auto available = FreeDiskBytes(folder);
   if (available && *available < bytes) {
     return MakeError(ErrorCode::kResource, "too little space on the disk")
@@ -189,16 +207,7 @@ Status ReserveSpace(const File& file, const std::string& folder, std::uint64_t b
         .Expected(fmt::format("{} bytes", bytes))
         .Actual(fmt::format("{} bytes free", *available));
   }
-  if (bytes > 0 && ::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)) != 0) {
-    // File systems that cannot reserve space are written as they come.
-    if (errno != EOPNOTSUPP && errno != ENOSYS) {
-      const ErrorCode code = errno == ENOSPC ? ErrorCode::kResource : ErrorCode::kIo;
-      Error error = ErrnoError("cannot reserve space", file.path(), errno);
-      error.code = code;
-      return error;
-    }
-  }
-  return Ok();
+  return bytes > 0 ? Allocate(file, bytes, cancel) : Ok();
 }
 
 }  // namespace
@@ -228,7 +237,7 @@ Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_
       ::fchmod(partial.descriptor(), replaced.st_mode & kPermissions) != 0) {
     return ErrnoError("cannot set permissions", partial.path(), errno);
   }
-  const Status reserved = ReserveSpace(partial, FolderOf(path), total_bytes);
+  const Status reserved = ReserveSpace(partial, FolderOf(path), total_bytes, options.cancel);
   auto sink = std::make_unique<FileSink>(path, std::move(partial), options.sync);
   if (!reserved) return reserved.error();  // the sink removes the partial file
   return std::unique_ptr<Sink>(std::move(sink));

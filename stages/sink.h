@@ -34,6 +34,7 @@ struct FileSinkOptions {
   bool overwrite = false;  // replace an existing file
   bool sync = true;        // flush to the disk before the file gets its name
   bool keep_mode = false;  // take over the permissions of the file that is replaced
+  const std::atomic<bool>* cancel = nullptr;  // true ends the reservation of space: kCancelled
 };
 
 // Writes `<path>.partial` and renames it to `path` in Finish. The space for `total_bytes` is

@@ -28,8 +28,9 @@ Status CheckSameFile(const ShardFile& planned) {
 Result<ShardFile> StatShard(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
-    Error error = ErrnoError("cannot stat", path, errno);
-    if (errno == ENOENT) error.code = ErrorCode::kMissing;
+    const int cause = errno;
+    Error error = ErrnoError("cannot stat", path, cause);
+    if (cause == ENOENT) error.code = ErrorCode::kMissing;
     return error;
   }
   return ShardFile{path, static_cast<std::uint64_t>(info.st_size),
@@ -49,7 +50,7 @@ Result<SourceSet> SourceSet::Open(std::span<const ShardFile> shards, IoMode mode
       SLUICE_ASSIGN(File file, File::OpenForReading(shard.path));
       source.read = std::make_unique<File>(std::move(file));
     } else {
-      SLUICE_ASSIGN(MappedFile file, MappedFile::Open(shard.path));
+      SLUICE_ASSIGN(MappedFile file, MappedFile::Open(shard.path, shard.bytes));
       source.mapped = std::make_unique<MappedFile>(std::move(file));
     }
     set.sources_.push_back(std::move(source));

@@ -71,6 +71,20 @@ TEST(MappedFile, ReportsWhatCannotBeMapped) {
   EXPECT_THAT(MappedFile::Open(pipe), Fails(ErrorCode::kMismatch, pipe + ": not a regular file"));
 }
 
+TEST(MappedFile, MayExpectASize) {
+  const TempFolder folder;
+  const std::string path = folder.Write("f", "12345");
+  const std::string empty = folder.Write("empty", "");
+  EXPECT_THAT(MappedFile::Open(path, 5), IsOk());
+  EXPECT_THAT(MappedFile::Open(empty, 0), IsOk());
+  for (const std::uint64_t expected : {0U, 4U, 6U}) {
+    EXPECT_THAT(MappedFile::Open(path, expected),
+                Fails(ErrorCode::kCorrupt, path + ": file changed while it was read: expected " +
+                                               std::to_string(expected) + " bytes, got 5 bytes"));
+  }
+  EXPECT_THAT(MappedFile::Open(empty, 1), Fails(ErrorCode::kCorrupt, "got 0 bytes"));
+}
+
 TEST(MappedFile, AnEmptyFileHasNoBytes) {
   const TempFolder folder;
   const Result<MappedFile> file = MappedFile::Open(folder.Write("empty", ""));
