@@ -14,6 +14,7 @@
 
 #include "core/machine.h"
 #include "pipeline/check_output.h"
+#include "pipeline/guarded.h"
 #include "pipeline/join.h"
 #include "stages/sink.h"
 
@@ -222,23 +223,27 @@ GraphOptions GraphOptionsOf(const ConvertOptions& options) {
 
 Result<ConvertReport> Convert(const Plan& plan, std::span<const std::string> outputs,
                               const ConvertOptions& options) {
-  SLUICE_ASSIGN(ConvertReport report, Run({{&plan, outputs, 0}}, plan.generated, options));
-  if (!outputs.empty()) report.models.front().name = outputs.front();
-  return report;
+  return Guarded([&]() -> Result<ConvertReport> {
+    SLUICE_ASSIGN(ConvertReport report, Run({{&plan, outputs, 0}}, plan.generated, options));
+    if (!outputs.empty()) report.models.front().name = outputs.front();
+    return report;
+  });
 }
 
 Result<ConvertReport> ConvertTogether(std::vector<ModelOutput> models,
                                       const ConvertOptions& options) {
-  std::vector<Model> run;
-  std::vector<Plan*> plans;
-  for (ModelOutput& model : models) {
-    run.push_back({&model.plan, model.paths, run.size()});
-    plans.push_back(&model.plan);
-  }
-  SLUICE_ASSIGN(const std::vector<std::vector<std::byte>> generated, JoinSources(plans));
-  SLUICE_ASSIGN(ConvertReport report, Run(std::move(run), generated, options));
-  for (std::size_t i = 0; i < models.size(); ++i) report.models[i].name = models[i].name;
-  return report;
+  return Guarded([&]() -> Result<ConvertReport> {
+    std::vector<Model> run;
+    std::vector<Plan*> plans;
+    for (ModelOutput& model : models) {
+      run.push_back({&model.plan, model.paths, run.size()});
+      plans.push_back(&model.plan);
+    }
+    SLUICE_ASSIGN(const std::vector<std::vector<std::byte>> generated, JoinSources(plans));
+    SLUICE_ASSIGN(ConvertReport report, Run(std::move(run), generated, options));
+    for (std::size_t i = 0; i < models.size(); ++i) report.models[i].name = models[i].name;
+    return report;
+  });
 }
 
 }  // namespace sluice

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "arch/registry.h"
+#include "pipeline/guarded.h"
 #include "pipeline/layout.h"
 #include "pipeline/quantize/apply.h"
 
@@ -69,15 +70,17 @@ Status PlanModel(const gguf::SplitSet& set, const GgufPlanOptions& options, Plan
 }  // namespace
 
 Result<Plan> MakeGgufPlan(const gguf::SplitSet& set, const GgufPlanOptions& options) {
-  Plan plan;
-  for (const gguf::SplitFile& file : set.files) {
-    SLUICE_ASSIGN(ShardFile shard, StatShard(file.path));
-    shard.bytes = file.file_bytes;  // a file that changed since its head was read is refused
-    plan.shards.push_back(std::move(shard));
-  }
-  Status planned = PlanModel(set, options, plan);
-  if (!planned) return std::move(planned).error().In(set.files.front().path);
-  return plan;
+  return Guarded([&]() -> Result<Plan> {
+    Plan plan;
+    for (const gguf::SplitFile& file : set.files) {
+      SLUICE_ASSIGN(ShardFile shard, StatShard(file.path));
+      shard.bytes = file.file_bytes;  // a file that changed since its head was read is refused
+      plan.shards.push_back(std::move(shard));
+    }
+    Status planned = PlanModel(set, options, plan);
+    if (!planned) return std::move(planned).error().In(set.files.front().path);
+    return plan;
+  });
 }
 
 }  // namespace sluice

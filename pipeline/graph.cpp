@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 #include <oneapi/tbb/flow_graph.h>
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +11,7 @@
 #include <tuple>
 #include <utility>
 
-#include "pipeline/guarded.h"
+#include "pipeline/arena.h"
 #include "pipeline/slab_source.h"
 #include "stages/encode.h"
 #include "stages/read.h"
@@ -29,9 +27,6 @@ struct Token {
   SlabBuffers buffers;
   Slab slab;
 };
-
-// Enough tokens to keep every core busy while the sink writes and others wait for their turn.
-std::size_t NumTokens(int threads) { return static_cast<std::size_t>(2 * threads + 2); }
 
 // The first error of a run; later ones are consequences of it.
 class FirstError {
@@ -78,10 +73,7 @@ class Writer {
       SLUICE_TRY(sources_.CheckUnchanged());
       return written;
     }
-    for (const ReleaseRange& range : slab.behind) {
-      if (range.bytes == 0) continue;
-      sources_.Release(range.shard, range.offset, range.bytes, slab.expr->read_again);
-    }
+    ReleaseBehind(sources_, slab);
     ++report_.slabs;
     report_.source_bytes += slab.source_bytes;
     report_.decoded_values += slab.decoded_values;
@@ -251,10 +243,7 @@ class ConversionGraph {
 
 Result<GraphReport> RunGraph(const SourceSet& sources, std::span<const GraphOutput> outputs,
                              const GraphOptions& options) {
-  const auto threads = static_cast<std::size_t>(options.threads);
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
-  tbb::task_arena arena(options.threads);
-  return arena.execute([&] {
+  return InArena(options.threads, [&] {
     ConversionGraph graph(sources, outputs, options);
     return graph.Run();
   });

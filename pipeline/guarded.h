@@ -3,14 +3,15 @@
 
 #include <exception>
 #include <new>
+#include <type_traits>
 
 #include "core/result.h"
 
 namespace sluice {
 
-// Runs `work`, which returns a Status; what it throws becomes an Error.
+// Runs `work`, which returns a Result; what it throws becomes an Error.
 template <class Work>
-Status Guarded(const Work& work) {
+std::invoke_result_t<const Work&> Guarded(const Work& work) {
   try {
     return work();
   } catch (const std::bad_alloc&) {

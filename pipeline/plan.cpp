@@ -10,6 +10,7 @@
 
 #include "arch/registry.h"
 #include "pipeline/bind.h"
+#include "pipeline/guarded.h"
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
 #include "pipeline/layout.h"
@@ -452,11 +453,12 @@ std::uint64_t Plan::source_bytes() const {
 }
 
 Result<Plan> MakePlan(const std::string& folder, const PlanOptions& options) {
-  Plan plan;
-  plan.folder = folder;
-  Planner planner(plan, options);
-  SLUICE_TRY(planner.Run());
-  return plan;
+  return Guarded([&]() -> Result<Plan> {
+    Plan plan;
+    plan.folder = folder;
+    SLUICE_TRY(Planner(plan, options).Run());
+    return plan;
+  });
 }
 
 }  // namespace sluice

@@ -11,7 +11,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/machine.h"
 #include "core/mapped_file.h"
 #include "formats/gguf/split.h"
 #include "pipeline/diff.h"
@@ -230,9 +229,7 @@ Result<VerifyReport> Verify(const Plan& plan, std::span<const std::string> files
     report.key_values += plan.files[i].metadata.items().size();
     report.tensors += plan.files[i].tensors.size();
   }
-  const int threads = options.threads > 0 ? options.threads : AllowedCores();
-  SLUICE_TRY(RunGraph(sources, outputs,
-                      {threads, options.memory_bytes, options.cancel, options.on_progress}));
+  SLUICE_TRY(RunGraph(sources, outputs, GraphOptionsOf(options)));
   SLUICE_TRY(sources.CheckUnchanged());
   for (const auto& comparison : comparisons) comparison->AddBytes(report);
   report.warnings = plan.warnings;

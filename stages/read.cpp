@@ -239,18 +239,11 @@ Status Read(const SourceSet& sources, Slab& slab) {
   return Ok();
 }
 
-void Prefetch(const SourceSet& sources, const Slab& slab) {
-  static_cast<void>(ForEachPart(
-      slab, [&](const Segment& segment, std::uint64_t first, std::uint64_t count) -> Status {
-        for (const Box& box : CutBoxes(segment.view, first, count)) {
-          SLUICE_TRY(ForEachRange(
-              segment, box, [&](std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) {
-                sources.Prefetch(shard, offset, bytes);
-                return Ok();
-              }));
-        }
-        return Ok();
-      }));
+void ReleaseBehind(const SourceSet& sources, const Slab& slab) {
+  for (const ReleaseRange& range : slab.behind) {
+    if (range.bytes == 0) continue;
+    sources.Release(range.shard, range.offset, range.bytes, slab.expr->read_again);
+  }
 }
 
 }  // namespace sluice

@@ -13,7 +13,7 @@ namespace sluice {
 // kCorrupt or kIo, with the shard as `file`.
 Status Read(const SourceSet& sources, Slab& slab);
 
-// Asks the kernel to start reading what the slab will need. Call it ahead of Read.
-void Prefetch(const SourceSet& sources, const Slab& slab);
+// Lets go of slab.behind, once nothing reads the slab's mapped bytes any more.
+void ReleaseBehind(const SourceSet& sources, const Slab& slab);
 
 }  // namespace sluice

@@ -1,15 +1,13 @@
 #include "pipeline/measure/run.h"
 
-#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_pipeline.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "pipeline/guarded.h"
+#include "pipeline/arena.h"
 #include "stages/read.h"
 #include "stages/transform.h"
 
@@ -91,8 +89,8 @@ class Measuring {
       progress_.bytes_total += SourceBytesOf(*unit);
     }
     for (std::size_t i = 0; i < jobs.size(); ++i) results_[i].types.resize(jobs[i].types.size());
-    const auto wanted = static_cast<std::uint64_t>(2 * options.threads + 2);
     const std::uint64_t affordable = std::max<std::uint64_t>(1, options.memory_bytes / largest);
+    const std::uint64_t wanted = NumTokens(options.threads);
     for (std::uint64_t i = 0; i < std::min(wanted, affordable); ++i) {
       tokens_.push_back(std::make_unique<Token>());
     }
@@ -154,9 +152,7 @@ class Measuring {
     for (std::size_t i = 0; i < result.types.size(); ++i) {
       result.types[i].Add(token.errors.types[i]);
     }
-    for (const ReleaseRange& range : token.slab.behind) {
-      if (range.bytes > 0) sources_.Release(range.shard, range.offset, range.bytes);
-    }
+    ReleaseBehind(sources_, token.slab);
     progress_.bytes_done += SourceBytesOf(token.slab);
     progress_.tensor = jobs_[token.slab.tensor].name;
     if (options_.on_progress) options_.on_progress(progress_);
@@ -180,10 +176,8 @@ Result<std::vector<TensorErrors>> MeasureErrors(const SourceSet& sources,
                                                 std::span<const MeasureJob> jobs,
                                                 std::uint64_t max_units,
                                                 const GraphOptions& options) {
-  const auto threads = static_cast<std::size_t>(options.threads);
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
-  tbb::task_arena arena(options.threads);
-  return arena.execute([&] { return Measuring(sources, jobs, max_units, options).Run(); });
+  return InArena(options.threads,
+                 [&] { return Measuring(sources, jobs, max_units, options).Run(); });
 }
 
 }  // namespace sluice

@@ -222,23 +222,5 @@ TEST(ShardThatShrinks, FailsBetweenTransformAndEncode) {
   EXPECT_THAT(Encode(sources, slab), Fails(ErrorCode::kCorrupt, "file changed while it was read"));
 }
 
-TEST(Prefetch, ChangesNothing) {
-  Random random(82);
-  const RandomShards shards(random, 2, 80 * 1024);
-  for (const Sources kind : {Sources::kMapped, Sources::kRead, Sources::kGenerated}) {
-    const SourceSet sources = shards.Open(kind);
-    ExprMaker maker(random, shards);
-    for (int i = 0; i < 20; ++i) {
-      const KnownExpr known = maker.Make();
-      SlabBuffers buffers;
-      Slab slab = MakeSlab(known.expr, 0, known.expr.elements, buffers);
-      Prefetch(sources, slab);
-      EXPECT_TRUE(slab.pieces.empty());
-      ASSERT_THAT(RunStages(sources, slab), IsOk());
-      EXPECT_EQ(PayloadOf(slab), known.bytes);
-    }
-  }
-}
-
 }  // namespace
 }  // namespace sluice

@@ -81,6 +81,14 @@ MATCHER_P(SameErrors, expected, "") {
   return arg.size() == expected.size();
 }
 
+TEST_F(MeasureErrorsTest, ForeignExceptionsDoNotEscape) {
+  const std::vector<MeasureJob> jobs{Job(false, {TensorType::kQ4_0})};
+  GraphOptions options = Options(2, kPlenty);
+  options.on_progress = [](const Progress&) { throw std::bad_alloc(); };
+  EXPECT_THAT(MeasureErrors(Open(), jobs, 0, options),
+              Fails(ErrorCode::kResource, "out of memory"));
+}
+
 TEST_F(MeasureErrorsTest, SumsAreThoseOfTheReferenceCodec) {
   const std::vector<MeasureJob> jobs{Job(false, {TensorType::kQ4_0, TensorType::kBF16})};
   const auto measured = MeasureErrors(Open(), jobs, 0, Options(2, kPlenty));
