@@ -15,7 +15,8 @@ namespace sluice {
 // Used by one thread at a time; the outputs must outlive it.
 class SlabSource {
  public:
-  // No slab takes more than `max_slab_bytes` of buffers, unless a single block needs more.
+  // No slab takes more than `max_slab_bytes`, unless a block, or a row that is quantized, needs
+  // more.
   SlabSource(const SourceSet& sources, std::span<const GraphOutput> outputs,
              std::uint64_t max_slab_bytes);
 

@@ -27,11 +27,6 @@ std::uint64_t EncodeTile(gguf::TensorType type, std::span<const float> values, s
   }
 }
 
-// Whether the piece is in the target's encoding already.
-bool Passes(const TensorExpr& expr, const Piece& piece) {
-  return !expr.quantizing && expr.steps.empty() && IsSameEncoding(*piece.segment, expr.type);
-}
-
 // One target whose bytes of a piece have to be made.
 struct Encoding {
   SlabTarget* target = nullptr;
@@ -57,7 +52,7 @@ class PieceEncoder {
   Status Encode(const Piece& piece, std::uint64_t first, std::span<std::byte>& out) {
     std::vector<Encoding> encodings;
     for (SlabTarget* const target : targets_) {
-      if (Passes(*target->expr, piece)) {
+      if (Passes(*target->expr, *piece.segment)) {
         target->payload.push_back(piece.raw);
         continue;
       }
@@ -116,7 +111,7 @@ Status Encode(const SourceSet& sources, Slab& slab) {
   std::uint64_t bytes = 0;
   for (const Piece& piece : slab.pieces) {
     for (const SlabTarget* target : targets) {
-      if (Passes(*target->expr, piece)) continue;
+      if (Passes(*target->expr, *piece.segment)) continue;
       bytes += target->expr->BytesOf(piece.elements);
     }
   }

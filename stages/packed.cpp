@@ -18,6 +18,9 @@ namespace {
 // Elements dequantised at once: their numbers stay in the first-level cache.
 constexpr std::uint64_t kTileElements = 1024;
 
+// Of each field, where shards are read and not mapped: reads of a few hundred bytes are slow.
+constexpr std::uint64_t kReadAheadBytes = std::uint64_t{64} << 10;
+
 constexpr std::array<float, 8> kE2M1{0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
 
 // The value of a number of at most 8 bits.
@@ -104,14 +107,18 @@ class FieldReader {
 
   [[nodiscard]] const PackedField& field() const { return field_; }
 
+  // Bytes up to `end` will be asked for, so they may be read with those in front of them.
+  void Expect(std::uint64_t end) { expected_ = end; }
+
   // The field's bytes [begin, end), until the next call.
   Result<const std::byte*> Bytes(std::uint64_t begin, std::uint64_t end) {
     if (!mapped_.empty()) return mapped_.data() + field_.byte_offset + begin;
     if (begin < begin_ || end > end_) {
-      buffer_.resize(end - begin);
+      const std::uint64_t ahead = std::max(end, std::min(expected_, begin + kReadAheadBytes));
+      buffer_.resize(ahead - begin);
       SLUICE_TRY(sources_.ReadAt(field_.shard, field_.byte_offset + begin, buffer_));
       begin_ = begin;
-      end_ = end;
+      end_ = ahead;
     }
     return buffer_.data() + (begin - begin_);
   }
@@ -187,6 +194,7 @@ class FieldReader {
   std::vector<std::byte> buffer_;  // of a shard that is not mapped: bytes [begin_, end_)
   std::uint64_t begin_ = 0;
   std::uint64_t end_ = 0;
+  std::uint64_t expected_ = 0;
 };
 
 // Codes of a group as blocks have them: byte j holds elements j and j + half, not 2 j and 2 j + 1.
@@ -252,6 +260,16 @@ std::vector<const PackedField*> WalkedFields(const PackedSource& packed) {
   return fields;
 }
 
+std::uint64_t UnpackerBytes(const SourceSet& sources, const PackedSource& packed) {
+  std::vector<const PackedField*> fields = WalkedFields(packed);
+  if (packed.groups) fields.push_back(&packed.groups->field);
+  std::uint64_t bytes = 0;
+  for (const PackedField* field : fields) {
+    if (sources.MustRead(field->shard)) bytes += std::min(field->bytes, kReadAheadBytes);
+  }
+  return bytes;
+}
+
 class Unpacker::Impl {
  public:
   Impl(const SourceSet& sources, const PackedSource& packed)
@@ -261,7 +279,9 @@ class Unpacker::Impl {
         scales_(sources, packed.scales) {
     if (packed.zeros) zeros_.emplace(sources, *packed.zeros);
     if (packed.global) global_.emplace(sources, *packed.global);
-    if (packed.groups) groups_.emplace(sources, packed.groups->field);
+    if (!packed.groups) return;
+    groups_.emplace(sources, packed.groups->field);
+    groups_->Expect(packed.groups->field.bytes);
   }
 
   [[nodiscard]] gguf::TensorType blocks() const { return *packed_.blocks; }
@@ -271,6 +291,7 @@ class Unpacker::Impl {
   template <class Visit>
   Status ForEachRow(std::uint64_t first, std::uint64_t count, std::uint64_t most,
                     const Visit& visit) {
+    Expect(first + count);
     for (std::uint64_t done = 0; done < count;) {
       const Position at = PositionOf(packed_, first + done);
       const std::uint64_t part = std::min({most, count - done, packed_.columns - at.column});
@@ -326,6 +347,14 @@ class Unpacker::Impl {
   }
 
  private:
+  // The walked fields will be asked for what elements up to `end` need.
+  void Expect(std::uint64_t end) {
+    codes_.Expect(PastByte(packed_, codes_.field(), end));
+    if (groups_) return;
+    scales_.Expect(PastByte(packed_, scales_.field(), end));
+    if (zeros_) zeros_->Expect(PastByte(packed_, zeros_->field(), end));
+  }
+
   // Values of scales or zeros, which a list of groups may scatter.
   Status GroupValues(FieldReader& reader, const Position& at, std::uint64_t count, float* out) {
     if (!groups_) return reader.Values(at, count, out);

@@ -105,6 +105,9 @@ struct PackedSource {
 // scales and those that a list of groups scatters.
 [[nodiscard]] std::vector<const PackedField*> WalkedFields(const PackedSource& packed);
 
+// The memory of an Unpacker, unless single rows of codes are larger.
+[[nodiscard]] std::uint64_t UnpackerBytes(const SourceSet& sources, const PackedSource& packed);
+
 // Reads a packed source. Made for one slab by one thread; the sources must outlive it.
 class Unpacker {
  public:

@@ -12,16 +12,13 @@ namespace {
 // Calls `visit(segment, first, count)` for each part of the slab, with positions in the segment.
 template <class Visit>
 Status ForEachPart(const Slab& slab, const Visit& visit) {
-  const std::vector<Segment>& segments = slab.expr->segments;
-  auto segment = std::upper_bound(
-      segments.begin(), segments.end(), slab.first,
-      [](std::uint64_t value, const Segment& candidate) { return value < candidate.end; });
   std::uint64_t element = slab.first;
   const std::uint64_t end = slab.first + slab.count;
-  for (; element < end; ++segment) {
-    const std::uint64_t begin = segment->end - segment->view.elements();
-    const std::uint64_t count = std::min(end, segment->end) - element;
-    SLUICE_TRY(visit(*segment, element - begin, count));
+  for (std::size_t i = SegmentAt(*slab.expr, element); element < end; ++i) {
+    const Segment& segment = slab.expr->segments[i];
+    const std::uint64_t begin = segment.end - segment.view.elements();
+    const std::uint64_t count = std::min(end, segment.end) - element;
+    SLUICE_TRY(visit(segment, element - begin, count));
     element += count;
   }
   return Ok();
@@ -124,11 +121,6 @@ class StagingReader {
   const Segment& segment_;
   std::optional<Unpacker> unpacker_;
 };
-
-// Whether the elements are put into the slab's buffers.
-bool IsStaged(const SourceSet& sources, const Segment& segment) {
-  return segment.packed != nullptr || sources.MustRead(segment.shard);
-}
 
 // The bytes of a segment's shards that a box may touch, for `visit(shard, offset, bytes)`.
 template <class Visit>

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "stages/packed.h"
 #include "stages/quantize.h"
 
 namespace sluice {
@@ -16,13 +17,6 @@ constexpr std::uint64_t kPreferredTransposedBytes = std::uint64_t{2} << 20;
 constexpr std::uint64_t kPreferredRunBytes = 512;
 // Quantizing takes long: small slabs keep all cores busy to the end.
 constexpr std::uint64_t kPreferredQuantizedElements = std::uint64_t{1} << 19;
-
-std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element) {
-  const auto found = std::upper_bound(
-      expr.segments.begin(), expr.segments.end(), element,
-      [](std::uint64_t value, const Segment& segment) { return value < segment.end; });
-  return static_cast<std::size_t>(found - expr.segments.begin());
-}
 
 bool IsTransposed(const StridedView& view) {
   return !view.axes().empty() && view.axes().back().stride != 1;
@@ -46,10 +40,8 @@ bool IsQuantized(const ExprGroup& group) {
 
 // Whether any of the target bytes are not the source's.
 bool Encodes(const TensorExpr& expr) {
-  return expr.quantizing || !expr.steps.empty() ||
-         std::ranges::any_of(expr.segments, [&](const Segment& segment) {
-           return !IsSameEncoding(segment, expr.type);
-         });
+  return !std::ranges::all_of(expr.segments,
+                              [&](const Segment& segment) { return Passes(expr, segment); });
 }
 
 // Elements of whole blocks in every target: block sizes divide each other.
@@ -72,12 +64,28 @@ std::uint64_t AlignedDown(const ExprGroup& group, std::uint64_t elements) {
 
 }  // namespace
 
+std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element) {
+  const auto found = std::upper_bound(
+      expr.segments.begin(), expr.segments.end(), element,
+      [](std::uint64_t value, const Segment& segment) { return value < segment.end; });
+  return static_cast<std::size_t>(found - expr.segments.begin());
+}
+
+bool IsStaged(const SourceSet& sources, const Segment& segment) {
+  return segment.packed != nullptr || sources.MustRead(segment.shard);
+}
+
+bool Passes(const TensorExpr& expr, const Segment& segment) {
+  return !expr.quantizing && expr.steps.empty() && IsSameEncoding(segment, expr.type);
+}
+
 SlabCost CostOf(const ExprGroup& group, const SourceSet& sources) {
   SlabCost cost;
   for (const Segment& segment : group.front().segments) {
     const std::uint64_t bytes = MaxElementBytes(segment);
-    if (segment.packed != nullptr || sources.MustRead(segment.shard)) {
-      cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    if (IsStaged(sources, segment)) cost.staging_bytes = std::max(cost.staging_bytes, bytes);
+    if (segment.packed != nullptr) {
+      cost.reader_bytes = std::max(cost.reader_bytes, UnpackerBytes(sources, *segment.packed));
     }
     if (!segment.view.IsContiguous()) cost.gathered_bytes = std::max(cost.gathered_bytes, bytes);
   }
@@ -90,7 +98,7 @@ SlabCost CostOf(const ExprGroup& group, const SourceSet& sources) {
 }
 
 std::uint64_t SlabBytes(const ExprGroup& group, const SlabCost& cost, std::uint64_t count) {
-  std::uint64_t bytes = cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes);
+  std::uint64_t bytes = cost.fixed_bytes() + count * (cost.staging_bytes + cost.gathered_bytes);
   if (!cost.encodes) return bytes;
   for (const TensorExpr* expr : group.exprs) {
     const BlockSize block = expr->block();
@@ -109,8 +117,8 @@ std::uint64_t NextSlabElements(const ExprGroup& group, const SlabCost& cost, std
     elements = std::min(elements, PreferredElements(*expr, segment));
   }
   const std::uint64_t block = BlockElements(group);
-  const std::uint64_t block_cost = SlabBytes(group, cost, block) - cost.scratch_bytes;
-  const std::uint64_t left = max_bytes - std::min(max_bytes, cost.scratch_bytes);
+  const std::uint64_t block_cost = SlabBytes(group, cost, block) - cost.fixed_bytes();
+  const std::uint64_t left = max_bytes - std::min(max_bytes, cost.fixed_bytes());
   if (block_cost > 0) elements = std::min(elements, left / block_cost * block);
   elements = AlignedDown(group, elements);
   const std::uint64_t segment_elements = segment.view.elements();

@@ -93,20 +93,32 @@ struct Slab : SlabTarget {
   }
 };
 
+// Index of the segment that holds a target element. REQUIRES: element < expr.elements.
+[[nodiscard]] std::size_t SegmentAt(const TensorExpr& expr, std::uint64_t element);
+// Whether the elements are put into the slab's buffers when they are read.
+[[nodiscard]] bool IsStaged(const SourceSet& sources, const Segment& segment);
+// Whether the elements are in the target's encoding already.
+[[nodiscard]] bool Passes(const TensorExpr& expr, const Segment& segment);
+
 // How a slab of expressions with one source uses memory.
 struct SlabCost {
   std::uint64_t staging_bytes = 0;   // for one target element
   std::uint64_t gathered_bytes = 0;  // for one target element
   bool encodes = false;              // whether target bytes are made in a buffer
-  std::uint64_t scratch_bytes = 0;   // whatever the number of elements
+  // Whatever the number of elements: of the encoders, and of the reader besides SlabBuffers.
+  std::uint64_t scratch_bytes = 0;
+  std::uint64_t reader_bytes = 0;
+
+  [[nodiscard]] std::uint64_t fixed_bytes() const { return scratch_bytes + reader_bytes; }
 };
 [[nodiscard]] SlabCost CostOf(const ExprGroup& group, const SourceSet& sources);
-// Bytes of SlabBuffers that `count` elements need.
+// Bytes that `count` elements need.
 [[nodiscard]] std::uint64_t SlabBytes(const ExprGroup& group, const SlabCost& cost,
                                       std::uint64_t count);
 
-// Elements of the next slab of `group` from element `first` on: whole rows if a row fits, at most
-// `max_bytes` of buffers, no more than one segment unless the segment is small.
+// Elements of the next slab of `group` from element `first` on: whole rows where one fits
+// `max_bytes`, and always where they are quantized; otherwise at most `max_bytes`; no more than one
+// segment unless the segment is small.
 // REQUIRES: one block of each target type fits `max_bytes`.
 [[nodiscard]] std::uint64_t NextSlabElements(const ExprGroup& group, const SlabCost& cost,
                                              std::uint64_t first, std::uint64_t max_bytes);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "stages/packed.h"
 #include "tests/stages/expr_fixture.h"
 
 namespace sluice {
@@ -174,6 +175,21 @@ TEST(SlabCost, AddsUpWhatEachStageHolds) {
   EXPECT_EQ(SlabBytes(expr, mapped, 10), 10 * (2 + 4));  // gathered and encoded
   const SlabCost read = CostOf(expr, shards.Open(Sources::kRead));
   EXPECT_EQ(SlabBytes(expr, read, 10), 10 * (2 + 2 + 4));  // staged, too
+}
+
+TEST(SlabCost, CountsWhatIsReadAheadOfPackedSources) {
+  Random random(66);
+  const RandomShards shards(random, 1, 4096);
+  PackedSource packed{1, 4, 8};
+  packed.codes.bytes = 32;
+  packed.scales.bytes = kMiB;
+  TensorExpr expr = Matrix(Dtype::kF32, gguf::TensorType::kF32, 4, 8);
+  expr.segments.front().packed = std::make_shared<const PackedSource>(packed);
+  const SlabCost mapped = CostOf(expr, shards.Open(Sources::kMapped));
+  EXPECT_EQ(SlabBytes(expr, mapped, 10), 10 * 4);  // the values
+  const SlabCost read = CostOf(expr, shards.Open(Sources::kRead));
+  EXPECT_EQ(read.reader_bytes, 32 + 64 * 1024);
+  EXPECT_EQ(SlabBytes(expr, read, 10), 10 * 4 + read.reader_bytes);
 }
 
 TEST(SlabCost, OfAStackIsThatOfItsWorstSegment) {
