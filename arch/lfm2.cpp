@@ -37,10 +37,16 @@ HpValue LayerTypesFromIndices(const HParams& hparams) {
   }
   return types;
 }
-// The published rule: two thirds of the width, scaled, rounded up to a multiple.
+// Any that a width can be multiplied with.
+bool IsSaneMultiplier(double multiplier) {
+  constexpr double kMostMultiplier = 1e6;
+  return multiplier > 0 && multiplier < kMostMultiplier;
+}
+// The published rule: two thirds of the width, scaled, rounded up to a multiple. A multiplier that
+// is not sane is refused later (WidthIsSane).
 HpValue AdjustedFfn(const HParams& hparams) {
   std::uint64_t width = hparams.Count(kFfnRaw);
-  if (!hparams.Flag(kFfnAdjust)) return width;
+  if (!hparams.Flag(kFfnAdjust) || !IsSaneMultiplier(hparams.Real(kFfnMultiplier))) return width;
   width = 2 * width / 3;
   width = static_cast<std::uint64_t>(hparams.Real(kFfnMultiplier) * static_cast<double>(width));
   const std::uint64_t multiple = hparams.Count(kFfnMultipleOf);
@@ -95,9 +101,7 @@ std::optional<Finding> ExpertsAreUnscaled(const HParams& hparams) {
                  "sum: logits will differ from the original model"};
 }
 std::optional<Finding> WidthIsSane(const HParams& hparams) {
-  constexpr double kMostMultiplier = 1e6;
-  const double multiplier = hparams.Real(kFfnMultiplier);
-  if (multiplier > 0 && multiplier < kMostMultiplier) return std::nullopt;
+  if (IsSaneMultiplier(hparams.Real(kFfnMultiplier))) return std::nullopt;
   return Finding{FindingKind::kInvalid, "block_ffn_dim_multiplier is out of range"};
 }
 

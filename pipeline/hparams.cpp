@@ -85,24 +85,24 @@ Result<HpValue> ReadCount(json::Element value, std::uint64_t least) {
   return HpValue(static_cast<std::uint64_t>(number));
 }
 
-Result<HpValue> ReadReal(json::Element value) {
+// A number that binary32 holds, if only as 0; nullopt for any other value.
+std::optional<double> AsReal(json::Element value) {
   double number = 0;
   const bool is_number = value.is_number() && value.get(number) == simdjson::SUCCESS;
-  if (!is_number || !std::isfinite(static_cast<float>(number))) {
-    return WrongType("a number that fits 32-bit floating point", value);
-  }
-  return HpValue(number);
+  if (!is_number || !std::isfinite(static_cast<float>(number))) return std::nullopt;
+  return number;
 }
 
-template <typename T, typename Item>
-Result<HpValue> ReadList(json::Element value, std::string_view expected) {
+// `read` gives nullopt for what is no item of the list.
+template <typename T, class Read>
+Result<HpValue> ReadList(json::Element value, std::string_view expected, const Read& read) {
   const auto array = json::AsArray(value);
   if (!array) return WrongType(expected, value);
   std::vector<T> items;
   for (const json::Element element : *array) {
-    Item item;
-    if (element.get(item) != simdjson::SUCCESS) return WrongType(expected, value);
-    items.emplace_back(item);
+    const auto item = read(element);
+    if (!item) return WrongType(expected, value);
+    items.emplace_back(*item);
   }
   return HpValue(std::move(items));
 }
@@ -113,8 +113,11 @@ Result<HpValue> ReadValue(HpKind kind, json::Element value) {
       return ReadCount(value, 1);
     case HpKind::kCountOrZero:
       return ReadCount(value, 0);
-    case HpKind::kReal:
-      return ReadReal(value);
+    case HpKind::kReal: {
+      const auto number = AsReal(value);
+      if (!number) return WrongType("a number that fits 32-bit floating point", value);
+      return HpValue(*number);
+    }
     case HpKind::kFlag: {
       const auto flag = json::AsBool(value);
       if (!flag) return WrongType("true or false", value);
@@ -126,11 +129,11 @@ Result<HpValue> ReadValue(HpKind kind, json::Element value) {
       return HpValue(std::string(*text));
     }
     case HpKind::kIntegers:
-      return ReadList<std::int64_t, std::int64_t>(value, "a list of integers");
+      return ReadList<std::int64_t>(value, "a list of integers", json::AsInteger);
     case HpKind::kReals:
-      return ReadList<double, double>(value, "a list of numbers");
+      return ReadList<double>(value, "a list of numbers that fit 32-bit floating point", AsReal);
     case HpKind::kTexts:
-      return ReadList<std::string, std::string_view>(value, "a list of strings");
+      return ReadList<std::string>(value, "a list of strings", json::AsString);
   }
   return MakeError(ErrorCode::kBug, "hyperparameter kind without a reader");
 }

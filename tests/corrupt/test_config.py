@@ -121,6 +121,21 @@ def test_list_of_the_wrong_type(case, field, value, expected, tmp_path):
     refuse(checkpoint, tmp_path, 3, f"field '{field.split('.')[-1]}' is unusable", f"expected {expected}")
 
 
+@pytest.mark.parametrize("value", [[1e300, 0.5, 0.5], [0.5, -1e39, 0.5], [0.5, "0.5"], [True], 0.5])
+def test_list_of_numbers_that_binary32_cannot_hold(value, tmp_path):
+    checkpoint = copy_checkpoint("llama4-tiny", tmp_path)
+    edit_json(checkpoint / "preprocessor_config.json", lambda config: config.update(image_mean=value))
+    refuse(checkpoint, tmp_path, 3, "field 'image_mean' is unusable", "a list of numbers that fit")
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1e30])
+def test_width_that_no_multiplier_gives(value, tmp_path):
+    checkpoint = copy_checkpoint("lfm2-tiny", tmp_path)
+    edit_json(checkpoint / "config.json", lambda config: config.update(
+        block_auto_adjust_ff_dim=True, block_ffn_dim_multiplier=value))
+    refuse(checkpoint, tmp_path, 3, "block_ffn_dim_multiplier is out of range")
+
+
 @pytest.mark.parametrize("value", ["a string", 7, [1]])
 def test_nested_config_of_the_wrong_type(value, tmp_path):
     checkpoint = copy_checkpoint("llama4-tiny", tmp_path)

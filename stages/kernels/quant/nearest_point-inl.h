@@ -145,8 +145,8 @@ class NearestPoint : GridTraits<kDim> {
   }
 
  private:
-  // By element and level, then by candidate, with room for a vector too many.
-  alignas(32) std::array<std::array<float, Traits::kMaxCandidates>, kDim * kLevels> errors_;
+  // By element and level, then by candidate, with room for a vector that begins at the last one.
+  alignas(32) std::array<std::array<float, Traits::kMaxCandidates + kN>, kDim * kLevels> errors_;
 };
 
 }  // namespace sluice::kernels::HWY_NAMESPACE
