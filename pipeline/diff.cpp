@@ -28,7 +28,7 @@ struct GgufFile {
 
 Result<GgufFile> OpenGguf(const std::string& path) {
   SLUICE_ASSIGN(MappedFile file, MappedFile::Open(path));
-  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file.bytes(), path));
+  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file));
   return GgufFile{std::move(file), std::move(head)};
 }
 
@@ -73,7 +73,13 @@ double Distance(double a, double b) {
   return std::isnan(distance) ? std::numeric_limits<double>::infinity() : distance;
 }
 
-// Compares the values of two float tensors of one shape, tile by tile.
+// Makes a range of a file resident before it is read.
+Result<const std::byte*> Resident(const GgufFile& file, std::uint64_t offset, std::uint64_t bytes) {
+  SLUICE_TRY(file.file.Populate(offset, bytes));
+  return file.file.bytes().data() + offset;
+}
+
+// Compares the values of two tensors of one shape, tile by tile.
 class ValueComparer {
  public:
   ValueComparer(const GgufFile& a, const gguf::TensorRecord& tensor_a, const GgufFile& b,
@@ -88,7 +94,8 @@ class ValueComparer {
     if (!decoder_a || !decoder_b) return std::optional<double>();
     std::vector<float> values_a(kTileElements);
     std::vector<float> values_b(kTileElements);
-    const std::uint64_t elements = tensor_a_.bytes / decoder_a->element_bytes();
+    const std::uint64_t elements =
+        tensor_a_.bytes / decoder_a->block_bytes() * decoder_a->block_elements();
     double largest = 0;
     for (std::uint64_t done = 0; done < elements; done += kTileElements) {
       const std::uint64_t count = std::min<std::uint64_t>(kTileElements, elements - done);
@@ -108,10 +115,11 @@ class ValueComparer {
 
   static Status Load(const GgufFile& file, const gguf::TensorRecord& tensor,
                      const ValueDecoder& decoder, std::uint64_t first, std::span<float> out) {
-    const std::uint64_t width = decoder.element_bytes();
-    const std::uint64_t offset = file.head.data_start + tensor.data_offset + first * width;
-    decoder.Decode(file.file.bytes().data() + offset, out);
-    file.file.Release(offset, out.size() * width);
+    const std::uint64_t offset = file.head.data_start + tensor.data_offset + decoder.BytesOf(first);
+    const std::uint64_t bytes = decoder.BytesOf(out.size());
+    SLUICE_ASSIGN(const std::byte* const in, Resident(file, offset, bytes));
+    decoder.Decode(in, out);
+    file.file.Release(offset, bytes);
     return file.file.CheckIntact();
   }
 
@@ -128,8 +136,9 @@ Result<bool> SameBytes(const GgufFile& a, const gguf::TensorRecord& tensor_a, co
   const std::uint64_t start_b = b.head.data_start + tensor_b.data_offset;
   for (std::uint64_t done = 0; done < tensor_a.bytes; done += kChunkBytes) {
     const std::uint64_t count = std::min(kChunkBytes, tensor_a.bytes - done);
-    const bool same = std::memcmp(a.file.bytes().data() + start_a + done,
-                                  b.file.bytes().data() + start_b + done, count) == 0;
+    SLUICE_ASSIGN(const std::byte* const bytes_a, Resident(a, start_a + done, count));
+    SLUICE_ASSIGN(const std::byte* const bytes_b, Resident(b, start_b + done, count));
+    const bool same = std::memcmp(bytes_a, bytes_b, count) == 0;
     SLUICE_TRY(a.file.CheckIntact());
     SLUICE_TRY(b.file.CheckIntact());
     if (!same) return false;

@@ -18,7 +18,8 @@ struct Difference {
   std::string what;  // "value", "type", "shape", "bytes", "only in A", "only in B", ...
   std::string a;     // what A has, shortened
   std::string b;
-  // Of float tensors of equal shape: the largest absolute difference of finite values.
+  // Of tensors of equal shape whose types hold real numbers: the largest absolute difference of two
+  // values; infinite where only one of them is infinite or NaN.
   std::optional<double> largest;
 };
 

@@ -31,7 +31,7 @@ Result<OpenedFile> OpenAlone(const std::string& path) {
   gguf::SplitFile& file = opened.set.files.emplace_back();
   file.path = path;
   file.file_bytes = mapped.bytes().size();
-  SLUICE_ASSIGN(file.head, gguf::ReadHead(mapped.bytes(), path));
+  SLUICE_ASSIGN(file.head, gguf::ReadHead(mapped));
   const auto head = mapped.bytes().first(std::min(file.file_bytes, file.head.data_start));
   opened.head.assign(head.begin(), head.end());
   SLUICE_TRY(mapped.CheckIntact());

@@ -42,7 +42,7 @@ Result<Inspection> InspectFolder(const std::string& path) {
 }
 
 Result<Inspection> InspectGguf(const MappedFile& file) {
-  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file.bytes(), file.path()));
+  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file));
   Inspection inspection;
   inspection.kind = fmt::format("GGUF version {}", head.version);
   inspection.bytes = file.bytes().size();
@@ -52,7 +52,6 @@ Result<Inspection> InspectGguf(const MappedFile& file) {
                                   tensor.shape, head.data_start + tensor.data_offset, tensor.bytes,
                                   "", inspection.bytes});
   }
-  SLUICE_TRY(file.CheckIntact());
   return inspection;
 }
 
@@ -122,10 +121,11 @@ Result<TensorStatistics> MeasureEntry(const MappedFile& file, const TensorEntry&
   }
   StatisticsCollector collector;
   std::vector<float> values(kTileElements);
-  const std::uint64_t width = decoder->element_bytes();
-  for (std::uint64_t done = 0; done < entry.bytes; done += kTileElements * width) {
-    const std::uint64_t bytes = std::min<std::uint64_t>(kTileElements * width, entry.bytes - done);
-    const auto tile = std::span(values).first(bytes / width);
+  const std::uint64_t tile_bytes = decoder->BytesOf(kTileElements);
+  for (std::uint64_t done = 0; done < entry.bytes; done += tile_bytes) {
+    const std::uint64_t bytes = std::min(tile_bytes, entry.bytes - done);
+    const auto tile =
+        std::span(values).first(bytes / decoder->block_bytes() * decoder->block_elements());
     SLUICE_TRY(file.Populate(entry.offset + done, bytes));
     decoder->Decode(file.bytes().data() + entry.offset + done, tile);
     SLUICE_TRY(file.CheckIntact());
@@ -138,15 +138,33 @@ Result<TensorStatistics> MeasureEntry(const MappedFile& file, const TensorEntry&
 }  // namespace
 
 std::optional<ValueDecoder> ValueDecoder::ForType(const std::string& type) {
-  const std::optional<Dtype> dtype = ParseDtype(type);
-  if (!dtype || !IsFloat(*dtype)) return std::nullopt;
-  return ValueDecoder(*dtype);
+  ValueDecoder decoder;
+  if (const std::optional<Dtype> dtype = ParseDtype(type)) {
+    if (!IsFloat(*dtype)) return std::nullopt;
+    decoder.dtype_ = *dtype;
+    return decoder;
+  }
+  const gguf::TensorTypeInfo* const info = gguf::FindTensorType(type);
+  if (info == nullptr) return std::nullopt;
+  decoder.codec_ = quant::FindCodec(info->type);
+  if (decoder.codec_ == nullptr) return std::nullopt;
+  return decoder;
 }
 
-std::uint32_t ValueDecoder::element_bytes() const { return DtypeBytes(dtype_); }
+std::uint32_t ValueDecoder::block_elements() const {
+  return codec_ == nullptr ? 1 : gguf::InfoOf(codec_->type).block_elements;
+}
+
+std::uint32_t ValueDecoder::block_bytes() const {
+  return codec_ == nullptr ? DtypeBytes(dtype_) : gguf::InfoOf(codec_->type).block_bytes;
+}
 
 void ValueDecoder::Decode(const std::byte* in, std::span<float> out) const {
-  kernels::DecodeToF32(dtype_, in, out);
+  if (codec_ == nullptr) {
+    kernels::DecodeToF32(dtype_, in, out);
+  } else {
+    codec_->decode(in, out);
+  }
 }
 
 Result<Inspection> InspectPath(const std::string& path) {

@@ -10,6 +10,7 @@
 #include "core/dtype.h"
 #include "core/result.h"
 #include "formats/gguf/value.h"
+#include "formats/quant/codec.h"
 
 namespace sluice {
 
@@ -55,14 +56,23 @@ Result<TensorStatistics> Measure(const std::string& path, const std::string& ten
 // A decoder for runs of tensor values, by the type's name in the file.
 class ValueDecoder {
  public:
-  // nullopt for a type without one.
+  // nullopt for a type whose elements are no real numbers.
   static std::optional<ValueDecoder> ForType(const std::string& type);
-  [[nodiscard]] std::uint32_t element_bytes() const;
+  // The fewest neighbours that are decoded together, and their bytes. Divides 256.
+  [[nodiscard]] std::uint32_t block_elements() const;
+  [[nodiscard]] std::uint32_t block_bytes() const;
+  // Bytes of `elements` values. REQUIRES: whole blocks.
+  [[nodiscard]] std::uint64_t BytesOf(std::uint64_t elements) const {
+    return elements / block_elements() * block_bytes();
+  }
+  // REQUIRES: whole blocks.
   void Decode(const std::byte* in, std::span<float> out) const;
 
  private:
-  explicit ValueDecoder(Dtype dtype) : dtype_(dtype) {}
-  Dtype dtype_;
+  ValueDecoder() = default;
+
+  const quant::Codec* codec_ = nullptr;  // of a GGUF type that no Dtype describes
+  Dtype dtype_ = Dtype::kF32;
 };
 
 }  // namespace sluice

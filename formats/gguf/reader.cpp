@@ -310,4 +310,10 @@ Result<Head> ReadHead(std::span<const std::byte> file, const std::string& path) 
   return head;
 }
 
+Result<Head> ReadHead(const MappedFile& file) {
+  Result<Head> head = ReadHead(file.bytes(), file.path());
+  SLUICE_TRY(file.CheckIntact());  // first: a lost page reads as zeros
+  return head;
+}
+
 }  // namespace sluice::gguf

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/mapped_file.h"
 #include "core/result.h"
 #include "formats/gguf/value.h"
 #include "formats/gguf/writer.h"
@@ -24,6 +25,9 @@ struct Head {
 // is not valid GGUF of version 2 or 3, kUnsupported for other versions and big-endian files.
 // Every count is bounded by the bytes that are left before anything of its size is allocated.
 Result<Head> ReadHead(std::span<const std::byte> file, const std::string& path);
+
+// The same of a mapped file; kCorrupt also when it has shrunk meanwhile.
+Result<Head> ReadHead(const MappedFile& file);
 
 // Whether a file begins like a GGUF file.
 [[nodiscard]] bool HasMagic(std::span<const std::byte> file);

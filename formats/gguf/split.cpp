@@ -75,8 +75,7 @@ Result<SplitFile> OpenFile(const std::string& path) {
   SplitFile file;
   file.path = path;
   file.file_bytes = mapped.bytes().size();
-  SLUICE_ASSIGN(file.head, ReadHead(mapped.bytes(), path));
-  SLUICE_TRY(mapped.CheckIntact());
+  SLUICE_ASSIGN(file.head, ReadHead(mapped));
   return file;
 }
 

@@ -56,8 +56,7 @@ class GgufWeights final : public WeightSource {
 
 Result<std::unique_ptr<WeightSource>> OpenGguf(const std::string& path) {
   SLUICE_ASSIGN(MappedFile file, MappedFile::Open(path));
-  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file.bytes(), path));
-  SLUICE_TRY(file.CheckIntact());
+  SLUICE_ASSIGN(gguf::Head head, gguf::ReadHead(file));
   const auto* parts = head.metadata.Get<std::uint16_t>("split.count");
   if (parts != nullptr && *parts > 1) {
     return MakeError(ErrorCode::kUnsupported, "one part of a split file")

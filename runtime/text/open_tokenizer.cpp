@@ -331,7 +331,7 @@ Result<Tokenizer> OpenTokenizer(const std::string& path, std::vector<std::string
   std::error_code error;
   if (fs::is_directory(path, error)) return TokenizerFromCheckpoint(path, warnings);
   SLUICE_ASSIGN(const MappedFile file, MappedFile::Open(path));
-  SLUICE_ASSIGN(const gguf::Head head, gguf::ReadHead(file.bytes(), path));
+  SLUICE_ASSIGN(const gguf::Head head, gguf::ReadHead(file));
   Result<Tokenizer> tokenizer = TokenizerFromMetadata(head.metadata);
   if (!tokenizer) return std::move(tokenizer).error().In(path);
   return tokenizer;

@@ -4,7 +4,7 @@ import os
 
 import numpy
 import pytest
-from gguf import GGUFWriter
+from gguf import GGUFReader, GGUFWriter, dequantize
 
 from sluice_cli import GOLDEN, Gguf, assert_fails, convert, encode, run
 
@@ -165,6 +165,21 @@ def test_largest_difference_between_types_equals_numpys(tmp_path, outtype, kind)
         assert difference == entry("tensor", name, "type", "BF16", kind, largest_difference=largest)
     if outtype == "f16":
         assert any(difference["largest_difference"] > 0 for difference in differences.values())
+
+
+def test_largest_difference_between_quantized_types(tmp_path):
+    def quantized(kind):
+        path = tmp_path / f"{kind}.gguf"
+        convert(GOLDEN / "checkpoints" / "llama-q256", path, "--pre", "llama-bpe", "--type", kind)
+        return path, {tensor.name: dequantize(tensor.data, tensor.tensor_type).astype(numpy.float64)
+                      for tensor in GGUFReader(path).tensors}
+
+    (a, in_a), (b, in_b) = quantized("Q4_K_M"), quantized("Q5_0")
+    differences = [difference for difference in diff(a, b)[0] if difference["kind"] == "tensor"]
+    assert {(difference["a"], difference["b"]) for difference in differences} >= {("Q4_K", "Q5_0")}
+    for difference in differences:
+        name = difference["name"]
+        assert difference["largest_difference"] == numpy.abs(in_a[name] - in_b[name]).max() > 0
 
 
 def test_bytes_of_equal_type(tmp_path):

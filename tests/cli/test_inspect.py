@@ -4,7 +4,7 @@ import re
 
 import numpy
 import pytest
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGUFReader, GGUFWriter, dequantize
 
 from sluice_cli import (GOLDEN, Gguf, assert_fails, convert, copy_checkpoint, decode, encode,
                         load_tensors, read_safetensors, run, write_safetensors, write_tensors)
@@ -240,6 +240,15 @@ def test_statistics_of_a_gguf_tensor(tmp_path, outtype, kind):
     real = Gguf(out).tensors["token_embd.weight"]
     assert real.type == kind
     assert_statistics(out, "token_embd.weight", real.floats())
+
+
+def test_statistics_of_quantized_tensors(tmp_path):
+    out = tmp_path / "out.gguf"
+    convert(GOLDEN / "checkpoints" / "llama-q256", out, "--pre", "llama-bpe", "--type", "Q4_K_M")
+    tensors = {tensor.tensor_type.name: tensor for tensor in GGUFReader(out).tensors}
+    assert set(tensors) == {"F32", "Q4_K", "Q6_K"}
+    for tensor in tensors.values():
+        assert_statistics(out, tensor.name, dequantize(tensor.data, tensor.tensor_type).reshape(-1))
 
 
 # More than one tile of 16384 elements, and special values.
