@@ -157,11 +157,6 @@ std::span<const std::byte> MappedFile::bytes() const { return {mapping_->begin, 
 
 const File& MappedFile::file() const { return mapping_->file; }
 
-void MappedFile::Prefetch(std::uint64_t offset, std::uint64_t size) const {
-  const auto [address, length] = mapping_->Pages(offset, size);
-  if (address != nullptr) ::madvise(address, length, MADV_WILLNEED);
-}
-
 Status MappedFile::Populate(std::uint64_t offset, std::uint64_t size) const {
   const auto [address, length] = mapping_->Pages(offset, size);
   if (address == nullptr) return Ok();

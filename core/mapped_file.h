@@ -38,8 +38,6 @@ class MappedFile {
   [[nodiscard]] const File& file() const;
   [[nodiscard]] const std::string& path() const { return file().path(); }
 
-  // Asks the kernel to start reading a range that will be needed soon.
-  void Prefetch(std::uint64_t offset, std::uint64_t size) const;
   // Makes a range resident in this process's page tables before it is touched: one call instead of
   // a page fault every few pages. kCorrupt when the file no longer has these bytes.
   Status Populate(std::uint64_t offset, std::uint64_t size) const;

@@ -81,10 +81,6 @@ Status SourceSet::Populate(std::uint32_t shard, std::uint64_t offset, std::uint6
   return source.mapped ? source.mapped->Populate(offset, size) : Ok();
 }
 
-void SourceSet::Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const {
-  if (sources_[shard].mapped) sources_[shard].mapped->Prefetch(offset, size);
-}
-
 void SourceSet::Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size,
                         bool read_again) const {
   const Source& source = sources_[shard];

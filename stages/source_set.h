@@ -45,7 +45,6 @@ class SourceSet {
   Status ReadAt(std::uint32_t shard, std::uint64_t offset, std::span<std::byte> out) const;
   // Makes a range of a mapped shard resident; a no-op for other shards.
   Status Populate(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
-  void Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
   // A range that is not needed for now. One that will be read again stays in the page cache.
   void Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size,
                bool read_again = false) const;

@@ -13,12 +13,6 @@
 namespace sluice::imatrix {
 namespace {
 
-bool ContainsAny(std::string_view name, std::span<const std::string> parts) {
-  return std::any_of(parts.begin(), parts.end(), [&](const std::string& part) {
-    return name.find(part) != std::string_view::npos;
-  });
-}
-
 // A sum of squares is finite and not negative.
 Status CheckSums(std::span<const std::byte> file, const Entry& entry) {
   const std::byte* sums = file.data() + entry.offset;
@@ -78,18 +72,6 @@ const Entry* Reader::Find(std::string_view name) const {
       entries.begin(), entries.end(), name,
       [](const Entry& entry, std::string_view wanted) { return entry.name < wanted; });
   return found == entries.end() || found->name != name ? nullptr : &*found;
-}
-
-Status Reader::Filter(std::span<const std::string> include, std::span<const std::string> exclude) {
-  if (!include.empty() && !exclude.empty()) {
-    return MakeError(ErrorCode::kUsage, "entries both to include and to exclude")
-        .Expected("one of the two");
-  }
-  std::erase_if(contents_.entries, [&](const Entry& entry) {
-    const bool is_left_out = !include.empty() && !ContainsAny(entry.name, include);
-    return is_left_out || ContainsAny(entry.name, exclude);
-  });
-  return Ok();
 }
 
 Status Reader::ReadWeights(const Entry& entry, std::uint64_t first, std::span<float> out) const {

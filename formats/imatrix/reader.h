@@ -28,10 +28,6 @@ class Reader {
   [[nodiscard]] const std::vector<std::string>& datasets() const { return contents_.datasets; }
   [[nodiscard]] std::uint32_t num_chunks() const { return contents_.num_chunks; }  // 0: unknown
 
-  // Keeps the entries whose name contains one of `include`, or drops those whose name contains one
-  // of `exclude`; both empty keeps all. kUsage when both are given.
-  Status Filter(std::span<const std::string> include, std::span<const std::string> exclude);
-
   // The weights of `entry` from its value `first` on: sum / divisor, 1 where there is no data. kIo,
   // kCorrupt when the file changed. REQUIRES: first + out.size() <= entry.values.
   Status ReadWeights(const Entry& entry, std::uint64_t first, std::span<float> out) const;

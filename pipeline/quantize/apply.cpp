@@ -51,7 +51,6 @@ void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::M
 // `importance` may be nullptr and outlives the plan.
 Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* importance,
                     FilePlan& file, std::vector<std::string>& warnings) {
-  if (importance != nullptr && importance->entries().empty()) importance = nullptr;
   const QuantizeOptions options = RecipeOptions(request, file, importance);
   SLUICE_ASSIGN(const RecipeInput input, RecipeInputOf(file));
   SLUICE_ASSIGN(const Recipe recipe, ChooseTypes(input.model, input.records, options));
@@ -95,7 +94,7 @@ QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& fi
                               const imatrix::Reader* importance) {
   QuantizeOptions options = request.recipe;
   options.ollama = file.is_ollama();
-  options.has_importance = importance != nullptr && !importance->entries().empty();
+  options.has_importance = importance != nullptr;
   return options;
 }
 

@@ -70,7 +70,7 @@ class ImportancePlanner {
 
   Result<std::vector<std::string>> TakeWarnings() {
     if (!problems_.empty()) return JoinErrors(std::move(problems_));
-    if (reader_ != nullptr && !reader_->entries().empty() && num_found_ == 0) {
+    if (reader_ != nullptr && num_found_ == 0) {
       warnings_.push_back(
           fmt::format("{} has data for none of the tensors to quantize: it belongs "
                       "to another model",
@@ -162,11 +162,6 @@ Result<ImportancePlan> FindImportance(std::span<const TensorRecord> tensors,
 bool NeedsImportance(std::string_view tensor, TensorType type, FileType file_type) {
   return ImportanceOf(type) == quant::Importance::kRequired ||
          (!IsOftenUncollected(tensor) && IsUselessWithout(type, file_type));
-}
-
-Status ReadMatrixWeights(const imatrix::Reader& reader, const imatrix::Entry& entry,
-                         std::uint64_t matrix, std::span<float> out) {
-  return reader.ReadWeights(entry, matrix * out.size(), out);
 }
 
 void AddImportanceKeys(const imatrix::Reader& reader, gguf::Metadata& metadata) {

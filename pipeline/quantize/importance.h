@@ -17,7 +17,7 @@ namespace sluice {
 
 struct ImportancePlan {
   // For each tensor its data, or nullptr: it keeps its type, or is quantized without weights. Valid
-  // as long as the reader is neither filtered nor destroyed.
+  // as long as the reader.
   std::vector<const imatrix::Entry*> entries;
   std::vector<std::string> warnings;
 };
@@ -39,12 +39,6 @@ Result<ImportancePlan> FindImportance(std::span<const gguf::TensorRecord> tensor
 // Whether PlanImportance refuses to give the tensor this type without data.
 [[nodiscard]] bool NeedsImportance(std::string_view tensor, gguf::TensorType type,
                                    FileType file_type);
-
-// The weights of the columns of one matrix of `tensor` (an expert of a stack; 0 for a plain
-// matrix). Errors as imatrix::Reader::ReadWeights. REQUIRES: `entry` was planned for `tensor`;
-// out.size() is the length of a row.
-Status ReadMatrixWeights(const imatrix::Reader& reader, const imatrix::Entry& entry,
-                         std::uint64_t matrix, std::span<float> out);
 
 // Appends quantize.imatrix.*: file, first dataset, entries, chunks. Texts are cut to what
 // llama-quantize writes.

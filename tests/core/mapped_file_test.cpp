@@ -90,7 +90,6 @@ TEST(MappedFile, AnEmptyFileHasNoBytes) {
   const Result<MappedFile> file = MappedFile::Open(folder.Write("empty", ""));
   ASSERT_THAT(file, IsOk());
   EXPECT_TRUE(file->bytes().empty());
-  file->Prefetch(0, 0);
   EXPECT_THAT(file->Populate(0, 0), IsOk());
   file->Release(0, 0);
   EXPECT_THAT(file->CheckIntact(), IsOk());
@@ -108,7 +107,6 @@ TEST(MappedFile, ResidenceCallsKeepTheContent) {
   for (const std::uint64_t begin : borders) {
     for (const std::uint64_t end : borders) {
       if (begin > end) continue;
-      file->Prefetch(begin, end - begin);
       EXPECT_THAT(file->Populate(begin, end - begin), IsOk()) << begin << " to " << end;
       EXPECT_TRUE(TextOf(*file) == content) << begin << " to " << end;
       file->Release(begin, end - begin);

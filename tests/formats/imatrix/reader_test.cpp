@@ -98,23 +98,6 @@ TEST(ImatrixReader, SortsEntriesByName) {
   EXPECT_THAT(AllWeights(*reader, *reader->Find("c")), ElementsAre(2));
 }
 
-TEST(ImatrixReader, FiltersByParts) {
-  const auto left = [](const std::vector<std::string>& include,
-                       const std::vector<std::string>& exclude) {
-    Reader reader = OpenGolden("llama-q256.imatrix.gguf");
-    EXPECT_THAT(reader.Filter(include, exclude), IsOk());
-    return reader.entries().size();
-  };
-  EXPECT_EQ(left({}, {}), 14U);
-  EXPECT_EQ(left({"attn_v", "ffn_up"}, {}), 4U);
-  EXPECT_EQ(left({}, {"blk.0."}), 7U);
-  EXPECT_EQ(left({"nothing"}, {}), 0U);
-  Reader reader = OpenGolden("llama-q256.imatrix.gguf");
-  const std::vector<std::string> some{"a"};
-  EXPECT_THAT(reader.Filter(some, some),
-              Fails(ErrorCode::kUsage, "both to include and to exclude"));
-}
-
 TEST(ImatrixReader, RejectsUnusableSums) {
   const TempFolder folder;
   const auto open = [&](float sum) {
