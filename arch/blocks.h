@@ -12,8 +12,7 @@ namespace sluice::arch {
 
 using enum Hp;
 
-// ---- Derived values: pure functions of the hyperparameters
-// ----------------------------------------
+// ---- Derived values: pure functions of the hyperparameters --------------------------------------
 
 HpValue HiddenPerHead(const HParams& hparams);  // hidden_size / num_attention_heads
 HpValue SameAsHeads(const HParams& hparams);
@@ -32,8 +31,7 @@ HpValue YarnOriginalContext(const HParams& hparams);
 std::vector<float> RopeFactorsLlamaCpp(const HParams& hparams);
 std::vector<float> RopeFactorsOllama(const HParams& hparams);
 
-// ---- Findings
-// -------------------------------------------------------------------------------------
+// ---- Findings -----------------------------------------------------------------------------------
 
 std::optional<Finding> ActivationIsSilu(const HParams& hparams);
 std::optional<Finding> RopeIsWhole(const HParams& hparams);
@@ -46,14 +44,12 @@ std::optional<Finding> RopeIsUnscaled(const HParams& hparams);
 // The same for the tensors and keys of the Ollama dialect: "default", "linear" and "llama3".
 std::optional<Finding> OllamaRopeScalingIsKnown(const HParams& hparams);
 
-// ---- Block tests
-// ----------------------------------------------------------------------------------
+// ---- Block tests --------------------------------------------------------------------------------
 
 bool IsTied(const HParams& hparams, std::uint64_t block);
 bool IsUntied(const HParams& hparams, std::uint64_t block);
 
-// ---- Hyperparameters of a text decoder
-// ------------------------------------------------------------
+// ---- Hyperparameters of a text decoder ----------------------------------------------------------
 
 inline constexpr std::array kDecoderHParams{
     Count(kHidden, {"hidden_size", "n_embd"}),
@@ -98,8 +94,7 @@ inline constexpr std::array kDecoderDerived{
     DerivedRule{kRopeType, RopeTypeIsDefault},
 };
 
-// ---- Key-values
-// -----------------------------------------------------------------------------------
+// ---- Key-values ---------------------------------------------------------------------------------
 
 // What llama.cpp's converter writes first for every text model, in its order.
 inline constexpr std::array kLlamaCppDecoderKvs{
@@ -149,8 +144,7 @@ inline constexpr std::array kOllamaLlamaKvs{
     KvRule{".attention.layer_norm_epsilon", KvType::kF32, kLayerNormEps, When::kGiven},
 };
 
-// ---- Tensors
-// --------------------------------------------------------------------------------------
+// ---- Tensors ------------------------------------------------------------------------------------
 
 inline constexpr Extent kQueryRows = kHeads * kHeadDim;
 inline constexpr Extent kKvRows = kKvHeads * kHeadDim;

@@ -11,8 +11,7 @@ namespace {
 
 constexpr std::array<std::string_view, 1> kNames{"Glm4MoeLiteForCausalLM"};
 
-// ---- Derived values
-// -------------------------------------------------------------------------------
+// ---- Derived values -----------------------------------------------------------------------------
 
 constexpr std::uint32_t kSigmoidGating = 2;  // llama.cpp: LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID
 constexpr double kOllamaTheta = 1'000'000.0;
@@ -58,8 +57,7 @@ HpValue UsedGroupsIfSeveral(const HParams& hparams) {
   return hparams.Count(kExpertGroups) > 1 ? hparams.Get(kUsedExpertGroups) : HpValue();
 }
 
-// ---- Block tests
-// ----------------------------------------------------------------------------------
+// ---- Block tests --------------------------------------------------------------------------------
 
 bool HasQRank(const HParams& hparams, std::uint64_t) { return hparams.Has(kQRank); }
 bool HasNoQRank(const HParams& hparams, std::uint64_t) { return !hparams.Has(kQRank); }
@@ -74,8 +72,7 @@ bool IsDroppedMtp(const HParams& hparams, std::uint64_t block) {
   return block >= hparams.Count(kBlocks) && hparams.Count(kKeptMtpBlocks) == 0;
 }
 
-// ---- Findings
-// -------------------------------------------------------------------------------------
+// ---- Findings -----------------------------------------------------------------------------------
 
 std::optional<Finding> DenseBlocksLead(const HParams& hparams) {
   if (!hparams.Has(kMlpLayerTypes)) {
@@ -120,8 +117,7 @@ std::optional<Finding> LlamaCppThetaIsGiven(const HParams& hparams) {
                  "rope_theta is not given: taking 10000, as transformers does"};
 }
 
-// ---- Tables
-// ---------------------------------------------------------------------------------------
+// ---- Tables -------------------------------------------------------------------------------------
 
 constexpr auto kHParams =
     Join(kDecoderHParams, kRopeHParams,

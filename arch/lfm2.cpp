@@ -18,8 +18,7 @@ constexpr std::array<std::string_view, 1> kMoeNames{"Lfm2MoeForCausalLM"};
 constexpr std::string_view kConv = "conv";
 constexpr std::string_view kFull = "full_attention";
 
-// ---- Derived values
-// -------------------------------------------------------------------------------
+// ---- Derived values -----------------------------------------------------------------------------
 
 // From full_attn_idxs, the older spelling; every block attends when neither is given.
 HpValue LayerTypesFromIndices(const HParams& hparams) {
@@ -60,8 +59,7 @@ HpValue KvHeadsOfBlocks(const HParams& hparams) {
   return heads;
 }
 
-// ---- Block tests
-// ----------------------------------------------------------------------------------
+// ---- Block tests --------------------------------------------------------------------------------
 
 bool Attends(const HParams& hparams, std::uint64_t block) {
   return hparams.Texts(kLayerTypes)[block] == kFull;
@@ -72,8 +70,7 @@ bool IsDense(const HParams& hparams, std::uint64_t block) {
 }
 bool IsSparse(const HParams& hparams, std::uint64_t block) { return !IsDense(hparams, block); }
 
-// ---- Findings
-// -------------------------------------------------------------------------------------
+// ---- Findings -----------------------------------------------------------------------------------
 
 std::optional<Finding> LayerTypesFit(const HParams& hparams) {
   const std::vector<std::string>& types = hparams.Texts(kLayerTypes);
@@ -105,8 +102,7 @@ std::optional<Finding> WidthIsSane(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "block_ffn_dim_multiplier is out of range"};
 }
 
-// ---- Hyperparameters
-// ------------------------------------------------------------------------------
+// ---- Hyperparameters ----------------------------------------------------------------------------
 
 constexpr auto kSharedHParams =
     Join(kDecoderHParams, kRopeHParams,
@@ -149,8 +145,7 @@ constexpr auto kMoeFindings =
 constexpr std::array kLlamaCppFindings{RopeScalingHasKeys};
 constexpr std::array kOllamaFindings{RopeScalingHasKeys, OllamaRopeScalingIsKnown};
 
-// ---- Key-values
-// -----------------------------------------------------------------------------------
+// ---- Key-values ---------------------------------------------------------------------------------
 
 constexpr std::array kDecoderKvs{
     KvRule{".block_count", KvType::kU32, kBlocks},
@@ -203,8 +198,7 @@ constexpr std::array kOllamaKvs{
     KvRule{".shortconv.l_cache", KvType::kU32, kConvCache},
 };
 
-// ---- Tensors
-// --------------------------------------------------------------------------------------
+// ---- Tensors ------------------------------------------------------------------------------------
 
 constexpr std::array kLlamaCppEmbeddings{
     TensorRule{"embed_tokens.weight", "token_embd.weight", {kVocab, kHidden}},
@@ -279,8 +273,7 @@ constexpr auto kLlamaCppGroups = Join(kLlamaCppHead, kSharedGroups, kDenseGroups
 constexpr auto kOllamaGroups = Join(kOllamaHead, kSharedGroups, kDenseGroups);
 constexpr auto kLlamaCppMoeGroups = Join(kLlamaCppHead, kSharedGroups, kMoeGroups);
 
-// ---- Files
-// ----------------------------------------------------------------------------------------
+// ---- Files --------------------------------------------------------------------------------------
 
 constexpr std::array kFiles{
     FileSpec{

@@ -15,8 +15,7 @@ constexpr std::array<std::string_view, 1> kTextNames{"Llama4ForCausalLM"};
 // llama.cpp's loader applies QK normalisation to every Llama 4 but the one with this many experts.
 constexpr std::uint64_t kExpertsWithoutQkNorm = 128;
 
-// ---- Derived values
-// -------------------------------------------------------------------------------
+// ---- Derived values -----------------------------------------------------------------------------
 
 // The transformers default; hidden_size / heads is not used even where it differs.
 constexpr double kDefaultHeadDim = 128;
@@ -36,16 +35,14 @@ HpValue VisionPositions(const HParams& hparams) {
   return side * side + 1;
 }
 
-// ---- Block tests
-// ----------------------------------------------------------------------------------
+// ---- Block tests --------------------------------------------------------------------------------
 
 bool IsMoe(const HParams& hparams, std::uint64_t block) {
   return (block + 1) % hparams.Count(kMoeStep) == 0;
 }
 bool IsDense(const HParams& hparams, std::uint64_t block) { return !IsMoe(hparams, block); }
 
-// ---- Findings
-// -------------------------------------------------------------------------------------
+// ---- Findings -----------------------------------------------------------------------------------
 
 std::optional<Finding> MoeLayersFollowTheStep(const HParams& hparams) {
   if (!hparams.Has(kMoeLayers)) return std::nullopt;
@@ -79,8 +76,7 @@ std::optional<Finding> PixelShuffleIsAFraction(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "pixel_shuffle_ratio is not between 0 and 1"};
 }
 
-// ---- Hyperparameters
-// ------------------------------------------------------------------------------
+// ---- Hyperparameters ----------------------------------------------------------------------------
 
 constexpr auto kTextHParams = Join(kDecoderHParams, kRopeHParams,
                                    std::array{
@@ -128,8 +124,7 @@ constexpr auto kFindings =
 constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, QkNormIsHonoured};
 constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
 
-// ---- Key-values
-// -----------------------------------------------------------------------------------
+// ---- Key-values ---------------------------------------------------------------------------------
 
 constexpr auto kOllamaKvs =
     Join(kOllamaLlamaKvs, std::array{
@@ -184,8 +179,7 @@ constexpr auto kProjectorKvs =
              KvRule{"clip.use_gelu", KvType::kBool, true},
          });
 
-// ---- Tensors of the text model
-// --------------------------------------------------------------------
+// ---- Tensors of the text model ------------------------------------------------------------------
 
 constexpr auto kBlockRules = Join(kBlockNormRules, kAttentionRules);
 
@@ -240,8 +234,7 @@ constexpr std::array kTextGroups{
     InFfn(kMoeRules, IsMoe),
 };
 
-// ---- Tensors of the vision tower
-// ------------------------------------------------------------------
+// ---- Tensors of the vision tower ----------------------------------------------------------------
 
 constexpr Extent kPatchValues = Extent(kVisionChannels) * (kVisionPatch * kVisionPatch);
 
@@ -349,8 +342,7 @@ constexpr std::array kProjectorGroups{
     InProjector(kClipProjector),
 };
 
-// ---- Files
-// ----------------------------------------------------------------------------------------
+// ---- Files --------------------------------------------------------------------------------------
 
 constexpr std::array kLlamaCppGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsLlamaCpp}};
 constexpr std::array kOllamaGenerated{GeneratedTensor{"rope_freqs.weight", RopeFactorsOllama}};

@@ -14,8 +14,7 @@ constexpr std::array<std::string_view, 1> kNames{"MllamaForConditionalGeneration
 
 constexpr std::uint64_t kMostTiles = 4096;
 
-// ---- Derived values
-// -------------------------------------------------------------------------------
+// ---- Derived values -----------------------------------------------------------------------------
 
 HpValue VisionPositions(const HParams& hparams) {
   const std::uint64_t side = hparams.Count(kVisionImage) / hparams.Count(kVisionPatch);
@@ -35,8 +34,7 @@ HpValue VisionOutput(const HParams& hparams) {
 }
 HpValue NoBlocks(const HParams&) { return std::vector<std::int64_t>(); }
 
-// ---- Block tests
-// ----------------------------------------------------------------------------------
+// ---- Block tests --------------------------------------------------------------------------------
 
 bool IsCross(const HParams& hparams, std::uint64_t block) {
   const auto& layers = hparams.Integers(kCrossLayers);
@@ -44,8 +42,7 @@ bool IsCross(const HParams& hparams, std::uint64_t block) {
 }
 bool IsSelf(const HParams& hparams, std::uint64_t block) { return !IsCross(hparams, block); }
 
-// ---- Findings
-// -------------------------------------------------------------------------------------
+// ---- Findings -----------------------------------------------------------------------------------
 
 std::optional<Finding> CrossLayersExist(const HParams& hparams) {
   for (const std::int64_t layer : hparams.Integers(kCrossLayers)) {
@@ -70,8 +67,7 @@ std::optional<Finding> TilesAreFew(const HParams& hparams) {
   return Finding{FindingKind::kInvalid, "max_num_tiles is absurdly large"};
 }
 
-// ---- Tables
-// ---------------------------------------------------------------------------------------
+// ---- Tables -------------------------------------------------------------------------------------
 
 constexpr auto kHParams = Join(
     kDecoderHParams, kRopeHParams,
@@ -125,8 +121,7 @@ constexpr auto kKvs =
              KvRule{".vision.num_channels", KvType::kU32, kVisionChannels},
          });
 
-// ---- Tensors of the text model
-// --------------------------------------------------------------------
+// ---- Tensors of the text model ------------------------------------------------------------------
 
 constexpr std::array kEmbeddings{
     TensorRule{"embed_tokens.weight", "token_embd.weight", {Extent(kVocab) + Extent(8), kHidden}},
@@ -162,8 +157,7 @@ constexpr TensorGroup InFfn(std::span<const TensorRule> rules) {
                "blk.{bid}.", rules, kBlocks);
 }
 
-// ---- Tensors of the vision encoder
-// ----------------------------------------------------------------
+// ---- Tensors of the vision encoder --------------------------------------------------------------
 
 constexpr TensorRule F16(std::string_view source, std::string_view target, Shape shape,
                          Views views = {}) {

@@ -43,8 +43,7 @@ std::uint32_t FileTypeNumber(TensorType type) {
   }
 }
 
-// ---- Which family, which files
-// --------------------------------------------------------------------
+// ---- Which family, which files ------------------------------------------------------------------
 
 std::string KnownArchitectures() {
   std::vector<std::string_view> names;
@@ -95,8 +94,7 @@ Result<ChosenFiles> ChooseFiles(const arch::Family& family, const std::string& a
   return chosen;
 }
 
-// ---- Element types
-// --------------------------------------------------------------------------------
+// ---- Element types ------------------------------------------------------------------------------
 
 // llama.cpp's converter: the first matrix in BF16 or F16, be it one of scales, decides for the
 // whole file.
@@ -157,8 +155,7 @@ class TypeChooser {
   TensorType auto_type_;
 };
 
-// ---- One file
-// -------------------------------------------------------------------------------------
+// ---- One file -----------------------------------------------------------------------------------
 
 std::uint64_t Elements(std::span<const std::uint64_t> shape) {
   return std::accumulate(shape.begin(), shape.end(), std::uint64_t{1},

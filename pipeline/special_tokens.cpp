@@ -64,8 +64,7 @@ std::optional<bool> AddFlag(const TokenizerFiles& files, std::string_view role) 
   return json::AsBool(json::Find(files.config->root(), fmt::format("add_{}_token", role)));
 }
 
-// ---- Ollama: every role with a known token, its flag, and lists of ids
-// ----------------------------
+// ---- Ollama: every role with a known token, its flag, and lists of ids --------------------------
 
 void AddIdList(const ConfigFiles& config, const SpecialRole& role, gguf::Metadata& metadata) {
   if (!config.generation) return;
@@ -93,8 +92,7 @@ void AddOllamaTokens(const TokenizerFiles& files, const ConfigFiles& config,
   }
 }
 
-// ---- llama.cpp: in the order in which its converter learns of them
-// --------------------------------
+// ---- llama.cpp: in the order in which its converter learns of them ------------------------------
 
 using Ids = std::vector<std::pair<std::string_view, std::uint32_t>>;
 

@@ -104,8 +104,7 @@ const std::map<std::string, Preset>& Presets() {
   return kPresets;
 }
 
-// ---- Tensors
-// --------------------------------------------------------------------------------------
+// ---- Tensors ------------------------------------------------------------------------------------
 
 class TensorList {
  public:
@@ -190,8 +189,7 @@ void AddLlama4Tensors(const Shape& s, TensorList& list) {
   }
 }
 
-// ---- Weights
-// --------------------------------------------------------------------------------------
+// ---- Weights ------------------------------------------------------------------------------------
 
 // Values of a normal distribution, standard deviation 0.02, by a table of its quantiles.
 class Weights {
@@ -285,8 +283,7 @@ sluice::Status WriteShards(const fs::path& folder, std::vector<TensorInfo> tenso
   return sluice::Ok();
 }
 
-// ---- Configuration
-// --------------------------------------------------------------------------------
+// ---- Configuration ------------------------------------------------------------------------------
 
 ordered_json GlmConfig(const Shape& shape) {
   ordered_json config{{"architectures", {"Glm4MoeLiteForCausalLM"}},

@@ -25,8 +25,7 @@ struct ConvertFlags {
   ConversionFlags conversion;
 };
 
-// ---- --to PATH:TYPE[:DIALECT]
-// ----------------------------------------------------------------------
+// ---- --to PATH:TYPE[:DIALECT] -------------------------------------------------------------------
 
 struct Target {
   std::string path;
@@ -94,8 +93,7 @@ Status CheckFlags(const ConvertFlags& flags) {
   return Ok();
 }
 
-// ---- Running
-// ---------------------------------------------------------------------------------------
+// ---- Running ------------------------------------------------------------------------------------
 
 Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
                              const ConvertOptions& options) {

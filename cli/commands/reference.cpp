@@ -26,8 +26,7 @@ std::vector<const CLI::Option*> Options(const CLI::App& app, bool positional) {
 
 bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
 
-// ---- man
-// ------------------------------------------------------------------------------------------
+// ---- man ----------------------------------------------------------------------------------------
 
 // Text that troff must not take for requests or hyphens.
 std::string Roff(const std::string& text) {
@@ -78,8 +77,7 @@ void PrintMan(CLI::App& app) {
       "unsupported; 5 input or output failed; 6 cancelled; 70 internal bug.\n");
 }
 
-// ---- Completions
-// ----------------------------------------------------------------------------------
+// ---- Completions --------------------------------------------------------------------------------
 
 // The flags of a verb, and those that every verb takes.
 std::vector<const CLI::Option*> Flags(CLI::App& app, const CLI::App& verb) {

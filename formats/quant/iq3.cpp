@@ -1,12 +1,14 @@
 // IQ3_XXS and IQ3_S: 256 elements in groups of 4 that are points of a codebook, 8 sub-blocks of 32
 // with a 4-bit scale each.
 //
+// clang-format off
 //   IQ3_XXS (98 bytes)  d:f16  q[64]  u32[8]                 index bytes; for each sub-block a word
-//   of
-//                                                            four 7-bit signs, scale in bits 28-31
+//                                                            of four 7-bit signs, scale in bits
+//                                                            28-31
 //   IQ3_S (110 bytes)   d:f16  q[64]  qh[8]  sg[32]  sc[4]   low index bytes, ninth index bits,
-//   sign
-//                                                            bytes (8 elements each), scales
+//                                                            sign bytes (8 elements each), scales
+// clang-format on
+//
 //   IQ3_XXS  x = +-d * (0.5 + s) * 0.5 * (4, 12, 20, 28, 36, 44, 52 or 62)
 //   IQ3_S    x = +-d * (1 + 2 s) * (1, 3, 5 .. 15)
 #include <algorithm>

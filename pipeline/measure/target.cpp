@@ -270,8 +270,7 @@ std::string TargetPlanner::Text(const QuantizeRequest& chosen, const Mix& mix) c
   const double above = mix.lower_bound > 0 ? mix.error / mix.lower_bound - 1 : 0;
   std::string text = fmt::format(
       "# {:.4f} bits per weight, a file of {} bytes; squared error at most {:.3f} % above the "
-      "least "
-      "possible\n# for --type {}\n",
+      "least possible\n# for --type {}\n",
       8 * static_cast<double>(bytes) / static_cast<double>(elements), file_.file_bytes(),
       100 * above, InfoOf(chosen.recipe.file_type).name);
   for (const TypeRule& rule : chosen.recipe.rules) text += rule.text + "\n";

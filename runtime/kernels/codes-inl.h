@@ -85,8 +85,7 @@ HWY_INLINE auto HalfSplitCodes(const std::byte* bytes) {
   return CodeFloats<kBit>(LoadWords(bytes + i % kHalf), 15U << kBit);
 }
 
-// ---- Codebooks of 16 values
-// -----------------------------------------------------------------------
+// ---- Codebooks of 16 values ---------------------------------------------------------------------
 
 using Codebook = std::array<std::int8_t, 16>;
 

@@ -18,8 +18,7 @@
 namespace sluice::runtime {
 namespace {
 
-// ---- Inputs as integers
-// -------------------------------------------------------------------------
+// ---- Inputs as integers -------------------------------------------------------------------------
 
 // What one step multiplies: four blocks of 32 elements. A vector of codes holds the first or the
 // last 16 elements of each block, and so does a vector of digits; a lane of 32-bit sums then
@@ -86,8 +85,7 @@ inline void FillStep(const float* input, int zero, Step& step) {
   _mm512_store_si512(step.correction, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
 }
 
-// ---- Formats
-// ------------------------------------------------------------------------------------
+// ---- Formats ------------------------------------------------------------------------------------
 
 using Bytes64 = std::array<std::uint8_t, 64>;
 using Words32 = std::array<std::uint16_t, 32>;
@@ -151,8 +149,7 @@ struct Q4_0 {
   }
 };
 
-// ---- Rows
-// ---------------------------------------------------------------------------------------
+// ---- Rows ---------------------------------------------------------------------------------------
 
 constexpr std::size_t kPrefetchBytes = 2048;  // measured
 constexpr std::size_t kCacheLine = 64;

@@ -44,8 +44,7 @@ namespace sluice::runtime::HWY_NAMESPACE {
 
 using Words = hn::Vec<U32>;
 
-// ---- Codes: a vector of their values before they are scaled
-// -----------------
+// ---- Codes: a vector of their values before they are scaled -------------------------------------
 
 // Codes [k, k + lanes) of a group: byte j holds code 2 j in its low and 2 j + 1 in its high bits.
 HWY_INLINE Words FourBits(const std::byte* codes, std::size_t k) {
@@ -128,8 +127,7 @@ void WithCodes(const mlx::Encoding& encoding, const Visit& visit) {
   }
 }
 
-// ---- Scales
-// ---------------------------------------------------------------------------------------
+// ---- Scales -------------------------------------------------------------------------------------
 
 HWY_INLINE float LoadScale(Dtype dtype, const std::byte* at) {
   if (dtype == Dtype::kBF16) return PlainBf16::LoadOne(at);
@@ -174,8 +172,7 @@ class Row {
   float factor_ = 1;
 };
 
-// ---- Products
-// -------------------------------------------------------------------------------------
+// ---- Products -----------------------------------------------------------------------------------
 
 // Sum of codes times inputs of one group: lanes of it.
 template <class Codes>

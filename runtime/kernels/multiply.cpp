@@ -8,8 +8,8 @@
 
 #include "formats/quant/codec.h"
 #include "runtime/kernels/highway_targets.h"
-#include "runtime/kernels/mlx_kernels.h"
 #include "runtime/kernels/integer_dots.h"
+#include "runtime/kernels/mlx_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/multiply.cpp"
@@ -24,8 +24,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace sluice::runtime::HWY_NAMESPACE {
 
-// ---- Tiles of plain floats
-// ------------------------------------------------------------------------
+// ---- Tiles of plain floats ----------------------------------------------------------------------
 
 // A tile is kTileRows weight rows times up to kTileInputs inputs, with a sum for each pair: as many
 // as fit the registers.
@@ -147,8 +146,7 @@ void PlainTiles(const Matrix& m, const float* const* inputs, std::size_t count, 
   WithPlainFormat(m.type, [&]<class Plain>() { Tiles<Plain>(m, inputs, count, out, out_stride); });
 }
 
-// ---- Block formats
-// --------------------------------------------------------------------------------
+// ---- Block formats ------------------------------------------------------------------------------
 
 // Calls `visit` with the element offset of each vector of a block, as a compile-time constant.
 template <class Format, class Visit>

@@ -193,8 +193,7 @@ TEST(Together, AnyOutputThatFailsEndsTheRun) {
   }
 }
 
-// ---- JoinSources
-// -----------------------------------------------------------------------------------
+// ---- JoinSources --------------------------------------------------------------------------------
 
 Plan PlanWith(std::vector<ShardFile> shards, std::vector<std::string> generated) {
   Plan plan;
