@@ -34,8 +34,9 @@ enum class HpKind : std::uint8_t {
   kTexts
 };
 
-// Where a hyperparameter is looked up: the whole config, or one of its parts. A part that a
-// checkpoint lacks (text-only models have no text_config) is the whole config.
+// Where a hyperparameter is looked up. kText: in text_config, then in the whole config.json
+// (text-only models have no such part). kVision: in vision_config. kPreprocessor: in
+// image_processor of processor_config.json, in the whole of that, then in preprocessor_config.json.
 enum class Section : std::uint8_t { kText, kVision, kPreprocessor };
 
 enum class Need : std::uint8_t { kRequired, kOptional };

@@ -36,7 +36,7 @@ class File {
 
   // Fills `out` from byte `offset`; reaching the end of the file first is kCorrupt.
   Status ReadAt(std::uint64_t offset, std::span<std::byte> out) const;
-  // Writes all of `bytes` at the current position. kIo, with EPIPE told apart in the text.
+  // Writes all of `bytes` at the current position.
   Status Write(std::span<const std::byte> bytes);
   // Writes all of `bytes` at byte `offset`.
   Status WriteAt(std::uint64_t offset, std::span<const std::byte> bytes);
@@ -52,7 +52,7 @@ class File {
   std::string path_;
 };
 
-// The whole of a small text or binary file. kResource when it is larger than `max_bytes`.
+// The whole of a small text or binary file. kCorrupt when it is larger than `max_bytes`.
 Result<std::string> ReadWholeFile(const std::string& path, std::uint64_t max_bytes);
 
 // Makes a rename inside `path`'s folder durable.
