@@ -111,10 +111,6 @@ void PrintMetadata(const gguf::Metadata& metadata) {
   }
 }
 
-std::string ShapeText(std::span<const std::uint64_t> shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
 std::string DumpJson(const nlohmann::ordered_json& json) {
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -1,9 +1,7 @@
-// Key-values and shapes as text and as JSON.
+// Key-values as text and as JSON.
 #pragma once
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <string>
 
 #include "formats/gguf/value.h"
@@ -16,9 +14,6 @@ void PrintMetadata(const gguf::Metadata& metadata);
 // {"key": {"type": "u32", "value": 1}, "list": {"type": "arr", "of": "str", "value": [...]}}
 [[nodiscard]] nlohmann::ordered_json MetadataJson(const gguf::Metadata& metadata);
 [[nodiscard]] nlohmann::ordered_json ValueJson(const gguf::Value& value);
-
-// "[64, 2048, 1536]", outermost dimension first.
-[[nodiscard]] std::string ShapeText(std::span<const std::uint64_t> shape);
 
 // Indented text; bytes that are no UTF-8 become replacement characters.
 [[nodiscard]] std::string DumpJson(const nlohmann::ordered_json& json);

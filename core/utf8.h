@@ -13,6 +13,12 @@ namespace sluice {
   return ValidUtf8Prefix(text) == text.size();
 }
 
+// At most `max_bytes` of the start of `text`, without cutting a character apart.
+[[nodiscard]] std::string_view Utf8Prefix(std::string_view text, std::size_t max_bytes);
+
+// The letters A to Z in lower case, whatever the locale.
+[[nodiscard]] std::string AsciiLower(std::string_view text);
+
 // Text from elsewhere as part of one line of ours: what could move a terminal's cursor, pass for
 // another line or reverse the order of letters, and bytes that are no UTF-8, become \n or \x1b.
 [[nodiscard]] std::string Printable(std::string_view text);

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "arch/targets.h"
+#include "core/shape.h"
 
 namespace sluice {
 namespace {
@@ -26,10 +27,6 @@ std::string WithBlock(std::string_view pattern, std::uint64_t block) {
   if (at == std::string_view::npos) return std::string(pattern);
   return fmt::format("{}{}{}", pattern.substr(0, at), block,
                      pattern.substr(at + kBlockToken.size()));
-}
-
-std::string ShapeText(std::span<const std::uint64_t> shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
 bool Stacks(const TensorRule& rule) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "core/mapped_file.h"
+#include "core/shape.h"
 #include "formats/gguf/reader.h"
 #include "pipeline/inspect.h"
 
@@ -61,10 +62,6 @@ void DiffMetadata(const gguf::Metadata& a, const gguf::Metadata& b,
       found.push_back({Kind::kKeyValue, item.key, "only in B", "", TypedText(item.value), {}});
     }
   }
-}
-
-std::string ShapeText(const gguf::TensorRecord& tensor) {
-  return fmt::format("[{}]", fmt::join(tensor.shape, ", "));
 }
 
 double Distance(double a, double b) {
@@ -151,8 +148,12 @@ Result<bool> SameBytes(const GgufFile& a, const gguf::TensorRecord& tensor_a, co
 Status DiffTensor(const GgufFile& a, const gguf::TensorRecord& tensor_a, const GgufFile& b,
                   const gguf::TensorRecord& tensor_b, std::vector<Difference>& found) {
   if (tensor_a.shape != tensor_b.shape) {
-    found.push_back(
-        {Kind::kTensor, tensor_a.name, "shape", ShapeText(tensor_a), ShapeText(tensor_b), {}});
+    found.push_back({Kind::kTensor,
+                     tensor_a.name,
+                     "shape",
+                     ShapeText(tensor_a.shape),
+                     ShapeText(tensor_b.shape),
+                     {}});
     return Ok();
   }
   const bool same_type = tensor_a.type == tensor_b.type;
@@ -181,14 +182,14 @@ Status DiffTensors(const GgufFile& a, const GgufFile& b, std::vector<Difference>
   for (const gguf::TensorRecord& tensor : a.head.tensors) {
     const auto other = in_b.find(tensor.name);
     if (other == in_b.end()) {
-      found.push_back({Kind::kTensor, tensor.name, "only in A", ShapeText(tensor), "", {}});
+      found.push_back({Kind::kTensor, tensor.name, "only in A", ShapeText(tensor.shape), "", {}});
     } else {
       SLUICE_TRY(DiffTensor(a, tensor, b, *other->second, found));
     }
   }
   for (const gguf::TensorRecord& tensor : b.head.tensors) {
     if (!in_a.contains(tensor.name)) {
-      found.push_back({Kind::kTensor, tensor.name, "only in B", "", ShapeText(tensor), {}});
+      found.push_back({Kind::kTensor, tensor.name, "only in B", "", ShapeText(tensor.shape), {}});
     }
   }
   return Ok();

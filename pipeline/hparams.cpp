@@ -9,6 +9,8 @@
 #include <limits>
 #include <set>
 
+#include "core/utf8.h"
+
 namespace sluice {
 namespace {
 
@@ -67,12 +69,13 @@ std::optional<Found> FindField(const HParamRule& rule, const ConfigFiles& files)
 }
 
 Error WrongType(std::string_view expected, json::Element actual) {
-  std::string shown = simdjson::minify(actual);
   constexpr std::size_t kMostShown = 60;
-  if (shown.size() > kMostShown) shown = shown.substr(0, kMostShown) + "...";
+  const std::string text = simdjson::minify(actual);
+  const std::string_view shown = Utf8Prefix(text, kMostShown);
   return MakeError(ErrorCode::kCorrupt, "")
       .Expected(expected)
-      .Actual(fmt::format("{} ({})", json::TypeName(actual), shown));
+      .Actual(fmt::format("{} ({}{})", json::TypeName(actual), shown,
+                          shown.size() < text.size() ? "..." : ""));
 }
 
 Result<HpValue> ReadCount(json::Element value, std::uint64_t least) {

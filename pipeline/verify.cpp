@@ -1,7 +1,6 @@
 #include "pipeline/verify.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "core/mapped_file.h"
+#include "core/shape.h"
 #include "formats/gguf/split.h"
 #include "pipeline/diff.h"
 
@@ -161,7 +161,7 @@ class Comparison {
   }
 
   static std::string TypeText(const gguf::TensorRecord& tensor) {
-    return fmt::format("{} [{}]", gguf::InfoOf(tensor.type).name, fmt::join(tensor.shape, ", "));
+    return fmt::format("{} {}", gguf::InfoOf(tensor.type).name, ShapeText(tensor.shape));
   }
 
   // Gives the places of the tensors that are there in the planned type and shape.

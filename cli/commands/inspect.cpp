@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/metadata_text.h"
+#include "core/shape.h"
 #include "core/utf8.h"
 #include "pipeline/inspect.h"
 

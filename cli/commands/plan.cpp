@@ -10,6 +10,7 @@
 #include "cli/metadata_text.h"
 #include "cli/progress.h"
 #include "core/machine.h"
+#include "core/shape.h"
 #include "core/utf8.h"
 #include "pipeline/convert.h"
 

@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "core/checked.h"
+#include "formats/byte_cursor.h"
 #include "formats/lfs_pointer.h"
 
 namespace sluice::gguf {
@@ -21,44 +22,20 @@ constexpr std::uint64_t kMinTensorBytes = 24;  // name length, rank, type, offse
 
 Error Corrupt(std::string_view what) { return MakeError(ErrorCode::kCorrupt, what); }
 
-// A position in the file that refuses to pass its end.
-class Cursor {
+class Cursor : public ByteCursor {
  public:
-  explicit Cursor(std::span<const std::byte> file) : file_(file) {}
-
-  [[nodiscard]] std::uint64_t offset() const { return offset_; }
-  [[nodiscard]] std::uint64_t remaining() const { return file_.size() - offset_; }
-
-  Result<std::span<const std::byte>> Take(std::uint64_t count) {
-    if (count > remaining()) {
-      return Corrupt("file ends inside its metadata")
-          .AtOffset(offset_)
-          .Expected(fmt::format("{} more bytes", count))
-          .Actual(fmt::format("{}", remaining()))
-          .Advice("the file is truncated: download or convert it again");
-    }
-    const auto taken = file_.subspan(offset_, count);
-    offset_ += count;
-    return taken;
-  }
-
-  template <typename T>
-  Result<T> Number() {
-    SLUICE_ASSIGN(const auto bytes, Take(sizeof(T)));
-    T value;
-    std::memcpy(&value, bytes.data(), sizeof(T));
-    return value;
-  }
+  explicit Cursor(std::span<const std::byte> file)
+      : ByteCursor(file, "file ends inside its metadata",
+                   "the file is truncated: download or convert it again") {}
 
   Result<std::string_view> String() {
     SLUICE_ASSIGN(const auto length, Number<std::uint64_t>());
-    SLUICE_ASSIGN(const auto bytes, Take(length));
-    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return Text(length);
   }
 
   // A count of things that take at least `each` bytes in the file.
   Result<std::uint64_t> Count(std::string_view what, std::uint64_t each) {
-    const std::uint64_t at = offset_;
+    const std::uint64_t at = offset();
     SLUICE_ASSIGN(const auto count, Number<std::uint64_t>());
     if (count > remaining() / each) {
       return Corrupt(fmt::format("impossible number of {}", what))
@@ -68,10 +45,6 @@ class Cursor {
     }
     return count;
   }
-
- private:
-  std::span<const std::byte> file_;
-  std::uint64_t offset_ = 0;
 };
 
 Result<ValueType> ReadValueType(Cursor& in) {

@@ -4,14 +4,14 @@
 
 #include <algorithm>
 
+#include "core/utf8.h"
+
 namespace sluice::gguf {
 namespace {
 
 std::string Shortened(std::string_view text, std::size_t max_chars) {
   if (max_chars == 0 || text.size() <= max_chars) return std::string(text);
-  std::size_t cut = max_chars;
-  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;  // whole UTF-8
-  return fmt::format("{}... ({} bytes)", text.substr(0, cut), text.size());
+  return fmt::format("{}... ({} bytes)", Utf8Prefix(text, max_chars), text.size());
 }
 
 template <typename T>

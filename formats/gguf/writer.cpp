@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/checked.h"
+#include "core/shape.h"
 
 namespace sluice::gguf {
 namespace {
@@ -89,8 +90,7 @@ Status FillBytes(TensorRecord& tensor) {
   const auto elements = CheckedProduct(tensor.shape);
   const auto bytes = elements ? TensorBytes(tensor.type, *elements) : std::nullopt;
   if (!extents_fit || !bytes) {
-    return mismatch("the shape is too large for any file")
-        .Actual(fmt::format("[{}]", fmt::join(tensor.shape, ", ")));
+    return mismatch("the shape is too large for any file").Actual(ShapeText(tensor.shape));
   }
   tensor.bytes = *bytes;
   return Ok();

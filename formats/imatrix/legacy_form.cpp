@@ -6,32 +6,23 @@
 // The values are sums over `calls`.
 #include <fmt/format.h>
 
-#include <cstring>
 #include <utility>
 
+#include "formats/byte_cursor.h"
 #include "formats/imatrix/forms.h"
 
 namespace sluice::imatrix {
 namespace {
 
-class Cursor {
+class Cursor : public ByteCursor {
  public:
-  explicit Cursor(std::span<const std::byte> file) : file_(file) {}
-
-  [[nodiscard]] std::uint64_t offset() const { return offset_; }
-  [[nodiscard]] std::uint64_t remaining() const { return file_.size() - offset_; }
-
-  Result<std::int32_t> Number() {
-    SLUICE_ASSIGN(const auto bytes, Take(1, sizeof(std::int32_t)));
-    std::int32_t number;
-    std::memcpy(&number, bytes.data(), sizeof number);
-    return number;
-  }
+  explicit Cursor(std::span<const std::byte> file)
+      : ByteCursor(file, "the importance matrix is cut off", "") {}
 
   // A number of things that take at least `each` bytes and that are there at least `least` times.
   Result<std::uint64_t> Count(std::string_view what, std::uint64_t each, std::int32_t least) {
-    const std::uint64_t at = offset_;
-    SLUICE_ASSIGN(const std::int32_t count, Number());
+    const std::uint64_t at = offset();
+    SLUICE_ASSIGN(const auto count, Number<std::int32_t>());
     const std::uint64_t most = remaining() / each;
     if (count >= least && static_cast<std::uint64_t>(count) <= most) {
       return static_cast<std::uint64_t>(count);
@@ -43,44 +34,27 @@ class Cursor {
         .Advice("the file is truncated, or no importance matrix");
   }
 
-  // REQUIRES: count x each does not overflow, which Count() makes sure of.
-  Result<std::span<const std::byte>> Take(std::uint64_t count, std::uint64_t each) {
-    if (count * each > remaining()) {
-      return MakeError(ErrorCode::kCorrupt, "the importance matrix is cut off")
-          .AtOffset(offset_)
-          .Expected(fmt::format("{} more bytes", count * each))
-          .Actual(fmt::format("{}", remaining()));
-    }
-    const auto taken = file_.subspan(offset_, count * each);
-    offset_ += taken.size();
-    return taken;
-  }
-
-  Result<std::string> Text(std::string_view what, std::int32_t least) {
+  Result<std::string> CountedText(std::string_view what, std::int32_t least) {
     SLUICE_ASSIGN(const std::uint64_t length, Count(what, 1, least));
-    SLUICE_ASSIGN(const auto bytes, Take(length, 1));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    SLUICE_ASSIGN(const std::string_view text, Text(length));
+    return std::string(text);
   }
-
- private:
-  std::span<const std::byte> file_;
-  std::uint64_t offset_ = 0;
 };
 
 constexpr std::uint64_t kMinEntryBytes = 17;  // three numbers, a letter, a value
 
 Status ReadValues(Cursor& in, Entry& entry) {
-  SLUICE_ASSIGN(const std::int32_t calls, in.Number());
+  SLUICE_ASSIGN(const std::int32_t calls, in.Number<std::int32_t>());
   entry.divisors = {calls > 0 ? static_cast<float>(calls) : 1.0F};
   SLUICE_ASSIGN(entry.values, in.Count("values", sizeof(float), 1));
   entry.offset = in.offset();
-  SLUICE_ASSIGN([[maybe_unused]] const auto values, in.Take(entry.values, sizeof(float)));
+  SLUICE_ASSIGN([[maybe_unused]] const auto values, in.Take(entry.values * sizeof(float)));
   return Ok();
 }
 
 Result<Entry> ReadEntry(Cursor& in) {
   Entry entry;
-  SLUICE_ASSIGN(entry.name, in.Text("letters of an entry's name", 1));
+  SLUICE_ASSIGN(entry.name, in.CountedText("letters of an entry's name", 1));
   Status read = ReadValues(in, entry);
   if (!read) return std::move(read).error().At(entry.name);
   return entry;
@@ -88,9 +62,9 @@ Result<Entry> ReadEntry(Cursor& in) {
 
 Status ReadTrailer(Cursor& in, Contents& contents) {
   if (in.remaining() == 0) return Ok();
-  SLUICE_ASSIGN(const std::int32_t chunks, in.Number());
+  SLUICE_ASSIGN(const std::int32_t chunks, in.Number<std::int32_t>());
   contents.num_chunks = chunks > 0 ? static_cast<std::uint32_t>(chunks) : 0;
-  SLUICE_ASSIGN(std::string dataset, in.Text("letters of the dataset's name", 0));
+  SLUICE_ASSIGN(std::string dataset, in.CountedText("letters of the dataset's name", 0));
   if (!dataset.empty()) contents.datasets.push_back(std::move(dataset));
   if (in.remaining() == 0) return Ok();
   return MakeError(ErrorCode::kCorrupt, "bytes behind the importance matrix")

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/checked.h"
+#include "core/shape.h"
 #include "formats/json/json.h"
 #include "formats/lfs_pointer.h"
 
@@ -88,8 +89,8 @@ Result<TensorInfo> ReadEntry(json::Element entry, std::uint64_t data_start,
   if (bytes != tensor.bytes) {
     return Corrupt("shape and data range disagree")
         .AtOffset(tensor.offset)
-        .Expected(bytes ? fmt::format("{} bytes for {} [{}]", *bytes, DtypeName(tensor.dtype),
-                                      fmt::join(tensor.shape, ", "))
+        .Expected(bytes ? fmt::format("{} bytes for {} {}", *bytes, DtypeName(tensor.dtype),
+                                      ShapeText(tensor.shape))
                         : "a shape whose size fits 64 bits")
         .Actual(fmt::format("{} bytes", tensor.bytes));
   }

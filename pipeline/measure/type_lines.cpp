@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
+#include "core/utf8.h"
 #include "pipeline/quantize/tensor_class.h"
 
 namespace sluice {
@@ -23,13 +23,6 @@ std::string Literally(std::string_view text) {
     }
   }
   return pattern;
-}
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return lower;
 }
 
 // Tensors that differ in their block only.
@@ -54,7 +47,7 @@ std::string LineOf(const Group& group) {
     blocks = fmt::format(fmt::runtime(form), fmt::join(group.blocks, "|"));
   }
   return fmt::format("^{}{}$={}", blocks, Literally(group.rest),
-                     Lower(gguf::InfoOf(group.type).name));
+                     AsciiLower(gguf::InfoOf(group.type).name));
 }
 
 }  // namespace

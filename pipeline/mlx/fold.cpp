@@ -1,7 +1,6 @@
 #include "pipeline/mlx/fold.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "core/checked.h"
+#include "core/shape.h"
 #include "pipeline/mlx/policy.h"
 
 namespace sluice {
@@ -38,9 +38,7 @@ struct Declared {
   std::optional<std::uint64_t> group;
 };
 
-std::string ShapeText(const Found& tensor) {
-  return fmt::format("[{}]", fmt::join(tensor.info->shape, ", "));
-}
+std::string ShapeText(const Found& tensor) { return sluice::ShapeText(tensor.info->shape); }
 
 std::optional<std::uint64_t> CountIn(json::Element object, std::string_view key) {
   const auto number = json::AsInteger(json::Find(object, key));

@@ -7,10 +7,6 @@
 
 namespace sluice {
 
-std::string ShapeText(const std::vector<std::uint64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
 PackedGroups::PackedGroups(const QuantizationConfig& config, const safetensors::ShardSet& shards,
                            std::vector<Error>& problems)
     : config_(config), problems_(problems) {

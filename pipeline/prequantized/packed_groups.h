@@ -9,12 +9,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/shape.h"
 #include "pipeline/prequantized/packed_fields.h"
 #include "pipeline/prequantized/packed_tensors.h"
 
 namespace sluice {
-
-[[nodiscard]] std::string ShapeText(const std::vector<std::uint64_t>& shape);
 
 class PackedGroups {
  public:

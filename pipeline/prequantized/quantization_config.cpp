@@ -9,6 +9,8 @@
 #include <regex>
 #include <utility>
 
+#include "core/utf8.h"
+
 namespace sluice {
 namespace {
 
@@ -141,9 +143,8 @@ Status ReadAwq(json::Element object, QuantizationConfig& config) {
                           json::Find(object, "group_size") ? "group_size" : "q_group_size",
                           config));
   SLUICE_TRY(CheckBits(config.schemes.front().bits, {4}));
-  std::string version(json::AsString(json::Find(object, "version")).value_or("gemm"));
-  std::transform(version.begin(), version.end(), version.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string version =
+      AsciiLower(json::AsString(json::Find(object, "version")).value_or("gemm"));
   if (version != "gemm") return Unknown("AWQ weights in this layout", "gemm", version);
   return Ok();
 }

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "core/utf8.h"
 #include "formats/quant/codec.h"
 
 namespace sluice {
@@ -75,13 +75,11 @@ std::string FileTypeNames() {
 }
 
 const FileTypeInfo* FindFileType(std::string_view text) {
-  std::string upper(text);
-  std::transform(upper.begin(), upper.end(), upper.begin(),
-                 [](unsigned char c) { return std::toupper(c); });
+  const std::string lower = AsciiLower(text);
   const auto found =
       std::find_if(kFileTypes.begin(), kFileTypes.end(), [&](const FileTypeInfo& info) {
         const bool has_number = info.type != FileType::kCopy;
-        return info.name == upper ||
+        return AsciiLower(info.name) == lower ||
                (has_number && std::to_string(static_cast<unsigned>(info.type)) == text);
       });
   return found == kFileTypes.end() ? nullptr : &*found;

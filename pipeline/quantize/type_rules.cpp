@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
 #include <sstream>
 #include <utility>
 
 #include "core/file.h"
+#include "core/utf8.h"
 #include "pipeline/quantize/file_type.h"
 
 namespace sluice {
@@ -30,9 +29,7 @@ Result<std::regex> ParsePattern(std::string_view text) {
         .Expected(fmt::format("at most {} bytes", kMaxPatternBytes))
         .Actual(fmt::format("{} bytes", text.size()));
   }
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
+  const std::string lower = AsciiLower(text);
   try {
     return std::regex(lower, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& error) {

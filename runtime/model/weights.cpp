@@ -1,20 +1,18 @@
 #include "runtime/model/weights.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <charconv>
 #include <set>
 #include <string>
 
+#include "core/shape.h"
 #include "runtime/kernels/multiply.h"
 
 namespace sluice::runtime {
 namespace {
 
 using Shape = std::vector<std::uint64_t>;
-
-std::string ShapeText(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 // The block number of "blk.N.rest".
 std::optional<std::uint32_t> BlockOf(std::string_view name) {

@@ -42,6 +42,19 @@ TEST(Utf8, TellsValidText) {
   EXPECT_FALSE(IsUtf8("a\xFF"));
 }
 
+TEST(Utf8, CutsBetweenCharacters) {
+  EXPECT_EQ(Utf8Prefix(kText, kText.size()), kText);
+  EXPECT_EQ(Utf8Prefix(kText, 1), "a");
+  EXPECT_EQ(Utf8Prefix(kText, 2), "a");
+  EXPECT_EQ(Utf8Prefix(kText, 3), "a\u00E9");
+  EXPECT_EQ(Utf8Prefix(kText, 9), "a\u00E9\u65E5");
+  EXPECT_EQ(Utf8Prefix("\u65E5", 2), "");
+}
+
+TEST(Utf8, LowersLettersOfAsciiOnly) {
+  EXPECT_EQ(AsciiLower("Q4_K AZ[az`\u00C9"), "q4_k az[az`\u00C9");
+}
+
 TEST(Printable, KeepsText) {
   EXPECT_EQ(Printable(kText), kText);
   EXPECT_EQ(Printable(""), "");

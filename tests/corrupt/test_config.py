@@ -102,6 +102,7 @@ def test_architectures_names_no_class(llama, tmp_path, value):
     ("tie_word_embeddings", "false", "true or false", "a string"),
     ("tie_word_embeddings", 0, "true or false", "an integer"),
     ("hidden_act", 7, "a string", "an integer"),
+    ("hidden_size", "x" + "\N{SNOWMAN}" * 30, "an integer from 1", "a string (\"x" + "\N{SNOWMAN}" * 19 + "...)"),
 ])
 def test_field_of_the_wrong_type(llama, tmp_path, field, value, expected, actual):
     set_field(llama, field, value)
