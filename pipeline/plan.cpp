@@ -18,6 +18,7 @@
 #include "pipeline/prequantized/packed_tensors.h"
 #include "pipeline/prequantized/quantization_config.h"
 #include "pipeline/quantize/apply.h"
+#include "pipeline/quantize/file_type.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
 
@@ -31,16 +32,12 @@ using arch::Role;
 using arch::Store;
 using gguf::TensorType;
 
-// general.file_type (llama.cpp: llama_ftype).
+// general.file_type of a model in a type of --outtype.
 std::uint32_t FileTypeNumber(TensorType type) {
-  switch (type) {
-    case TensorType::kF32:
-      return 0;
-    case TensorType::kF16:
-      return 1;
-    default:
-      return 32;  // BF16
-  }
+  const FileType number = type == TensorType::kF32   ? FileType::kF32
+                          : type == TensorType::kF16 ? FileType::kF16
+                                                     : FileType::kBF16;
+  return static_cast<std::uint32_t>(number);
 }
 
 // ---- Which family, which files ------------------------------------------------------------------
