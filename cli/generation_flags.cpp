@@ -24,7 +24,10 @@ void Apply(const std::optional<T>& flag, T& value) {
 }  // namespace
 
 void AddModelFlags(CLI::App& command, ModelFlags& flags) {
-  command.add_option("MODEL", flags.path, "A .gguf file or a checkpoint folder of GLM-4 MoE Lite")
+  command
+      .add_option(
+          "MODEL", flags.path,
+          "A .gguf file or a checkpoint folder of GLM-4 MoE Lite, or Ollama's manifest of one")
       ->type_name("")
       ->required();
   command

@@ -84,6 +84,8 @@ void WarnOfCounts(const FilePlan& file, std::span<const TensorCounts> counts,
                   std::uint64_t& corrected, std::vector<std::string>& warnings) {
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
     const gguf::TensorRecord& record = file.tensors[i].record;
+    const auto& part = file.tensors[i].expr.mlx_part;
+    if (part && part->part != mlx::Part::kCodes) continue;  // of the same values
     if (counts[i].overflowed > 0) {
       warnings.push_back(fmt::format("tensor '{}': {} finite values became infinite in {}",
                                      record.name, counts[i].overflowed,
@@ -113,8 +115,11 @@ class Outputs {
   }
 
   // None gets its name before the bytes of all are safe.
-  Status Finish() {
+  Status Flush() {
     for (const std::unique_ptr<Sink>& sink : sinks_) SLUICE_TRY(sink->Flush());
+    return Ok();
+  }
+  Status Finish() {
     for (const std::unique_ptr<Sink>& sink : sinks_) SLUICE_TRY(sink->Finish());
     return Ok();
   }
@@ -171,6 +176,8 @@ Result<ConvertReport> Run(std::vector<Model> models,
   SLUICE_ASSIGN(const GraphReport graph,
                 RunGraph(sources, outputs.graph_outputs(), GraphOptionsOf(options)));
   SLUICE_TRY(sources.CheckUnchanged());
+  SLUICE_TRY(outputs.Flush());
+  if (options.before_finish) SLUICE_TRY(options.before_finish());
   SLUICE_TRY(outputs.Finish());
   ConvertReport report;
   report.bytes_read = first.source_bytes();
@@ -194,7 +201,7 @@ Status CheckOutput(const std::string& path, const Plan& plan) {
   if (fs::is_directory(path, error)) {
     return MakeError(ErrorCode::kUsage, "output is a folder")
         .In(path)
-        .Expected("the name of the GGUF file");
+        .Expected("the name of a file");
   }
   // Weights, wherever they lie, and the other files of the checkpoint folder.
   bool is_source = std::any_of(plan.shards.begin(), plan.shards.end(), [&](const ShardFile& shard) {

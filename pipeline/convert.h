@@ -31,6 +31,8 @@ struct ConvertOptions {
   bool sync = true;             // flush to the disk before an output gets its name
   const std::atomic<bool>* cancel = nullptr;  // see GraphOptions
   std::function<void(const Progress&)> on_progress;
+  // Called when all data are written and before the first output gets its name.
+  std::function<Status()> before_finish;
 };
 
 // What the graph takes of them.

@@ -79,7 +79,8 @@ class Writer {
       return written;
     }
     for (const ReleaseRange& range : slab.behind) {
-      if (range.bytes > 0) sources_.Release(range.shard, range.offset, range.bytes);
+      if (range.bytes == 0) continue;
+      sources_.Release(range.shard, range.offset, range.bytes, slab.expr->read_again);
     }
     ++report_.slabs;
     report_.source_bytes += slab.source_bytes;
@@ -113,7 +114,7 @@ class Writer {
     }
     const FilePlan& plan = *outputs_[target.output].plan;
     const std::uint64_t begin = plan.head.size() + plan.tensors[target.tensor].record.data_offset +
-                                *gguf::TensorBytes(target.expr->type, first);
+                                target.expr->BytesOf(first);
     if (begin != ends_[target.output]) {
       SLUICE_TRY(outputs_[target.output].sink->Seek(begin));
       ends_[target.output] = begin;

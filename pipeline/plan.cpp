@@ -13,6 +13,7 @@
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
 #include "pipeline/layout.h"
+#include "pipeline/mlx/fold.h"
 #include "pipeline/prequantized/packed_tensors.h"
 #include "pipeline/prequantized/quantization_config.h"
 #include "pipeline/quantize/apply.h"
@@ -213,7 +214,7 @@ class Planner {
 
  private:
   Status LoadCheckpoint();
-  Status FindPackedTensors();
+  Status FindQuantized();
   Status BindTensors();
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
@@ -234,6 +235,7 @@ class Planner {
   ChosenFiles chosen_;
   arch::HParams hparams_;
   safetensors::ShardSet shards_;
+  MlxTensors mlx_;
   PackedTensors packed_;
   std::optional<TensorIndex> index_;
   std::vector<ParameterCounts> parameters_;  // of each file
@@ -254,17 +256,23 @@ Status Planner::LoadCheckpoint() {
   for (const safetensors::Shard& shard : shards_.shards) {
     plan_.source_tensors += shard.header.tensors.size();
   }
-  SLUICE_TRY(FindPackedTensors());
+  SLUICE_TRY(FindQuantized());
   index_.emplace(shards_, packed_);
   return Ok();
 }
 
-Status Planner::FindPackedTensors() {
-  SLUICE_ASSIGN(const auto quantization, ReadQuantizationConfig(plan_.folder, config_->config));
-  if (!quantization) return Ok();
-  packed_ = FindPacked(*quantization, shards_, problems_);
-  plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
-  return Problems();
+Status Planner::FindQuantized() {
+  SLUICE_ASSIGN(mlx_, FoldMlxTensors(config_->config, shards_));
+  if (mlx_.empty()) {
+    SLUICE_ASSIGN(packed_, FindPackedTensors(plan_.folder, config_->config, shards_, problems_));
+    plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
+    return Problems();
+  }
+  if (options_.mlx_weights) return Ok();
+  return MakeError(ErrorCode::kUnsupported, "weights are quantized in the MLX layout")
+      .In(plan_.folder)
+      .At(mlx_.begin()->first)
+      .Advice("sluice run takes them as they are; convert the original checkpoint");
 }
 
 // What the user decides about a hyperparameter.
@@ -315,11 +323,9 @@ PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& t
     for (const BoundSource& source : bound.sources) {
       const SourceTensor& from = (*index_)[source.position];
       expr.elements += source.view.elements();
-      Segment& segment = expr.segments.emplace_back(
-          Segment{from.shard, from.info->offset, from.info->dtype, source.view, expr.elements});
-      if (from.packed == nullptr) continue;
-      segment.dtype = Dtype::kF32;
-      segment.packed = from.packed->source;
+      expr.segments.push_back(from.SegmentOf(source.view, expr.elements));
+      const auto quantized = mlx_.find(from.info->name);
+      if (quantized != mlx_.end()) expr.segments.back().mlx = quantized->second;
     }
     const SourceTensor& first = (*index_)[bound.sources.front().position];
     first_dtype = first.info->dtype;

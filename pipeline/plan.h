@@ -30,7 +30,9 @@ struct PlanOptions {
   bool keep_mtp = true;         // multi-token-prediction layers, where the dialect knows them
   bool with_projector = false;  // also plan the separate vision file
   bool with_tokenizer = true;   // else the file lacks its keys: for what reads tensors only
-  std::string pre;              // name of the pre-tokenizer; empty: recognise
+  // Accept weights in the MLX layout (Segment::mlx), which can be run but not converted.
+  bool mlx_weights = false;
+  std::string pre;  // name of the pre-tokenizer; empty: recognise
   std::string chat_template_file;
   std::string model_name;
   std::vector<std::pair<std::string, gguf::Value>> overrides;  // --set

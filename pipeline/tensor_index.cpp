@@ -47,6 +47,15 @@ StridedView SourceTensor::View() const {
   return view;
 }
 
+Segment SourceTensor::SegmentOf(const StridedView& view, std::uint64_t end) const {
+  Segment segment{shard, info->offset, info->dtype, view, end};
+  if (packed != nullptr) {
+    segment.dtype = Dtype::kF32;
+    segment.packed = packed->source;
+  }
+  return segment;
+}
+
 TensorIndex::TensorIndex(const safetensors::ShardSet& shards, const PackedTensors& packed) {
   for (std::size_t shard = 0; shard < shards.shards.size(); ++shard) {
     for (const safetensors::TensorInfo& info : shards.shards[shard].header.tensors) {

@@ -11,7 +11,7 @@
 
 #include "formats/safetensors/shards.h"
 #include "pipeline/prequantized/packed_tensors.h"
-#include "stages/view.h"
+#include "stages/tensor_expr.h"
 
 namespace sluice {
 
@@ -22,6 +22,8 @@ struct SourceTensor {
 
   // The elements in the order of info->shape, as the file stores them.
   [[nodiscard]] StridedView View() const;
+  // A run of target elements that ends before `end`: those of a view of this tensor.
+  [[nodiscard]] Segment SegmentOf(const StridedView& view, std::uint64_t end) const;
 };
 
 // A tensor name with its decimal components (those between dots that are canonical decimal numbers)

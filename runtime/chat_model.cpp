@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "runtime/model/ollama_model.h"
 #include "runtime/text/glm_prompt.h"
 #include "runtime/text/open_tokenizer.h"
 
@@ -32,6 +33,12 @@ std::string NameOf(const std::string& path, const gguf::Metadata& metadata) {
 }  // namespace
 
 Result<ChatModel> LoadChatModel(const std::string& path, const LoadOptions& options) {
+  if (OllamaModel::IsManifest(path)) {
+    SLUICE_ASSIGN(const OllamaModel blobs, OllamaModel::Open(path));
+    SLUICE_ASSIGN(ChatModel model, LoadChatModel(blobs.folder(), options));
+    model.name = fs::path(path).parent_path().filename().string();
+    return model;
+  }
   SLUICE_ASSIGN(LoadedModel loaded, LoadModel(path, options));
   SLUICE_ASSIGN(Tokenizer tokenizer, TokenizerOf(path, loaded));
   if (tokenizer.size() > loaded.model->vocab_size()) {

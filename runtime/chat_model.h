@@ -29,8 +29,8 @@ struct ChatModel {
   std::vector<std::string> warnings;
 };
 
-// Opens a GGUF file or a checkpoint folder. Errors as of LoadModel and OpenTokenizer; kMismatch
-// when the tokenizer does not fit the model.
+// Opens what LoadModel opens. Errors as of LoadModel and OpenTokenizer; kMismatch when the
+// tokenizer does not fit the model.
 Result<ChatModel> LoadChatModel(const std::string& path, const LoadOptions& options);
 
 // The end tokens of the tokenizer's files and those that end a turn in GLM-4.7's prompts.

@@ -61,7 +61,7 @@ class PieceEncoder {
         target->payload.push_back(piece.raw);
         continue;
       }
-      const std::uint64_t bytes = *gguf::TensorBytes(target->expr->type, piece.elements);
+      const std::uint64_t bytes = target->expr->BytesOf(piece.elements);
       encodings.push_back({target, out.first(bytes)});
       target->payload.push_back(out.first(bytes));
       out = out.subspan(bytes);
@@ -91,7 +91,7 @@ class PieceEncoder {
                      std::span<float> values, Encoding& encoding) {
     SlabTarget& target = *encoding.target;
     const TensorExpr& expr = *target.expr;
-    std::byte* const out = encoding.out.data() + *gguf::TensorBytes(expr.type, done);
+    std::byte* const out = encoding.out.data() + expr.BytesOf(done);
     if (!expr.quantizing) {
       target.overflowed += EncodeTile(expr.type, values, out);
       return Ok();
@@ -117,7 +117,7 @@ Status Encode(const SourceSet& sources, Slab& slab) {
   for (const Piece& piece : slab.pieces) {
     for (const SlabTarget* target : targets) {
       if (Passes(*target->expr, piece)) continue;
-      bytes += *gguf::TensorBytes(target->expr->type, piece.elements);
+      bytes += target->expr->BytesOf(piece.elements);
     }
   }
   std::span<std::byte> out = slab.buffers->Take(bytes);

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 
+#include "formats/mlx/codec.h"
 #include "formats/quant/scales.h"
 #include "stages/kernels/cast.h"
 #include "stages/kernels/quant/encode.h"
@@ -138,6 +139,10 @@ Status ForEachBatch(const TensorExpr& expr, std::uint64_t first_row, std::span<c
 
 Status QuantizeRows(const TensorExpr& expr, std::uint64_t first_row, std::span<const float> values,
                     LoadedWeights& weights, std::byte* out, SlabTarget& target) {
+  if (expr.mlx_part) {
+    mlx::EncodePart(*expr.mlx_part, values, out);
+    return Ok();
+  }
   const std::uint64_t row_bytes = *gguf::TensorBytes(expr.type, expr.row_elements);
   return ForEachBatch(expr, first_row, values, weights, [&](const RowBatch& batch) {
     std::byte* const encoded = out + batch.first_row * row_bytes;

@@ -29,9 +29,9 @@ bool IsTransposed(const StridedView& view) {
 }
 
 std::uint64_t PreferredElements(const TensorExpr& expr, const Segment& segment) {
-  const gguf::TensorTypeInfo& info = gguf::InfoOf(expr.type);
+  const BlockSize block = expr.block();
   const auto in_bytes = [&](std::uint64_t bytes) {
-    return std::max<std::uint64_t>(1, bytes / info.block_bytes) * info.block_elements;
+    return std::max<std::uint64_t>(1, bytes / block.bytes) * block.elements;
   };
   if (expr.quantizing) return kPreferredQuantizedElements;
   if (!IsTransposed(segment.view)) return in_bytes(kPreferredBytes);
@@ -56,7 +56,7 @@ bool Encodes(const TensorExpr& expr) {
 std::uint64_t BlockElements(const ExprGroup& group) {
   std::uint64_t elements = 1;
   for (const TensorExpr* expr : group.exprs) {
-    elements = std::max<std::uint64_t>(elements, gguf::InfoOf(expr->type).block_elements);
+    elements = std::max(elements, expr->block().elements);
   }
   return elements;
 }
@@ -93,9 +93,9 @@ std::uint64_t SlabBytes(const ExprGroup& group, const SlabCost& cost, std::uint6
   std::uint64_t bytes = cost.scratch_bytes + count * (cost.staging_bytes + cost.gathered_bytes);
   if (!cost.encodes) return bytes;
   for (const TensorExpr* expr : group.exprs) {
-    const gguf::TensorTypeInfo& info = gguf::InfoOf(expr->type);
-    const std::uint64_t blocks = (count + info.block_elements - 1) / info.block_elements;
-    if (Encodes(*expr)) bytes += blocks * info.block_bytes;
+    const BlockSize block = expr->block();
+    const std::uint64_t blocks = (count + block.elements - 1) / block.elements;
+    if (Encodes(*expr)) bytes += blocks * block.bytes;
   }
   return bytes;
 }

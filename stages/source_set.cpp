@@ -84,10 +84,11 @@ void SourceSet::Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_
   if (sources_[shard].mapped) sources_[shard].mapped->Prefetch(offset, size);
 }
 
-void SourceSet::Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const {
+void SourceSet::Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size,
+                        bool read_again) const {
   const Source& source = sources_[shard];
   if (source.mapped) source.mapped->Release(offset, size);
-  if (!drops_cache_) return;
+  if (!drops_cache_ || read_again) return;
   if (source.mapped) source.mapped->file().DropCache(offset, size);
   if (source.read) source.read->DropCache(offset, size);
 }

@@ -46,8 +46,9 @@ class SourceSet {
   // Makes a range of a mapped shard resident; a no-op for other shards.
   Status Populate(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
   void Prefetch(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
-  // A range that will not be read again.
-  void Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size) const;
+  // A range that is not needed for now. One that will be read again stays in the page cache.
+  void Release(std::uint32_t shard, std::uint64_t offset, std::uint64_t size,
+               bool read_again = false) const;
   // kCorrupt once a mapped read met a part of the shard that is gone.
   Status CheckIntact(std::uint32_t shard) const;
   // kCorrupt when any file has changed since the plan was made.

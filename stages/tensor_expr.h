@@ -11,6 +11,8 @@
 #include "core/dtype.h"
 #include "formats/gguf/types.h"
 #include "formats/imatrix/reader.h"
+#include "formats/mlx/encoding.h"
+#include "stages/mlx_tensor.h"
 #include "stages/view.h"
 
 namespace sluice {
@@ -33,6 +35,8 @@ struct Segment {
   // Of elements that are packed in several tensors: those. They are read as F32, the `dtype` of
   // such a segment, or repacked as `blocks`; the view counts elements in their storage order.
   std::shared_ptr<const PackedSource> packed = nullptr;
+  // Of elements in the MLX layout, which only the runtime reads; the stages do not.
+  std::shared_ptr<const MlxTensor> mlx = nullptr;
 
   // Whether the same elements come from the same place.
   bool operator==(const Segment& other) const;
@@ -64,6 +68,11 @@ struct Quantizing {
   std::uint64_t matrix_rows = 0;
 };
 
+struct BlockSize {
+  std::uint64_t elements = 1;
+  std::uint64_t bytes = 0;
+};
+
 struct TensorExpr {
   std::vector<Segment> segments;  // in target order; they tile the target
   std::vector<PointwiseStep> steps;
@@ -71,8 +80,22 @@ struct TensorExpr {
   std::uint64_t row_elements = 1;  // elements of the innermost target dimension
   std::uint64_t elements = 0;
   std::optional<Quantizing> quantizing;
+  // Instead of `type`: one of the tensors that a matrix becomes in the MLX layout. Always
+  // quantized.
+  std::optional<mlx::EncodedPart> mlx_part = std::nullopt;
+  bool read_again = false;  // the next tensor is made of the same elements
 
-  [[nodiscard]] std::uint64_t bytes() const { return *gguf::TensorBytes(type, elements); }
+  // The fewest neighbours that are encoded together.
+  [[nodiscard]] BlockSize block() const {
+    if (mlx_part) return {mlx_part->encoding.group, mlx_part->group_bytes()};
+    const gguf::TensorTypeInfo& info = gguf::InfoOf(type);
+    return {info.block_elements, info.block_bytes};
+  }
+  // Of whole blocks.
+  [[nodiscard]] std::uint64_t BytesOf(std::uint64_t count) const {
+    return count / block().elements * block().bytes;
+  }
+  [[nodiscard]] std::uint64_t bytes() const { return BytesOf(elements); }
 };
 
 // Whether both have the same values in the same rows, however they encode them.

@@ -1,5 +1,6 @@
 // sluice convert CHECKPOINT OUT.gguf
 // sluice convert CHECKPOINT --to OUT.gguf:TYPE --to OUT2.gguf:TYPE ...
+// sluice convert CHECKPOINT FOLDER --format safetensors --type TYPE
 #include <fmt/format.h>
 
 #include <memory>
@@ -7,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
 #include "cli/given_files.h"
+#include "cli/safetensors_flags.h"
 #include "pipeline/layout.h"
 #include "pipeline/quantize/file_type.h"
 
@@ -18,6 +20,7 @@ struct ConvertFlags {
   std::string output;
   std::vector<std::string> to;
   std::string projector;
+  SafetensorsFlags safetensors;
   std::uint64_t max_shard_bytes = 0;
   ConversionFlags conversion;
 };
@@ -109,45 +112,24 @@ Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
   return Convert(plan, outputs, options);
 }
 
-Result<ModelOutput> PlanTarget(const ConvertFlags& flags, const Target& target) {
-  PlanFlags plan_flags = flags.plan;
-  plan_flags.quantize.type = target.type;
-  if (!target.dialect.empty()) plan_flags.dialect = target.dialect;
-  SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(plan_flags, false));
-  plan_options.max_shard_bytes = flags.max_shard_bytes;
-  SLUICE_ASSIGN(Plan plan, MakePlan(plan_flags.checkpoint, plan_options));
-  SLUICE_ASSIGN(std::vector<std::string> paths, OutputPaths(plan, target.path, ""));
-  return ModelOutput{target.path, std::move(plan), std::move(paths)};
-}
-
-Result<ConvertReport> RunSeveral(const ConvertFlags& flags, const ConvertOptions& options) {
-  std::vector<Target> targets;
-  for (const std::string& text : flags.to) {
-    SLUICE_ASSIGN(Target target, ParseTarget(text));
-    SLUICE_TRY(CheckNotTerminal(target.path));
-    SLUICE_TRY(CheckNotGiven(target.path, flags.plan.quantize, flags.plan.chat_template));
-    targets.push_back(std::move(target));
-  }
-  std::vector<ModelOutput> models;
-  for (const Target& target : targets) {
-    SLUICE_ASSIGN(ModelOutput model, PlanTarget(flags, target));
-    models.push_back(std::move(model));
-  }
-  return ConvertTogether(std::move(models), options);
-}
-
-Result<ConvertReport> Run(const ConvertFlags& flags, const Context& context,
-                          const ConvertOptions& options) {
+Result<ConvertReport> Run(const ConvertFlags& flags, const CLI::App& command,
+                          const Context& context, const ConvertOptions& options) {
+  SLUICE_TRY(CheckFlagsOfFormat(flags.safetensors, command));
   SLUICE_TRY(CheckFlags(flags));
+  if (flags.safetensors.chosen()) {
+    return ConvertToSafetensors(flags.safetensors, flags.plan, flags.output, flags.max_shard_bytes,
+                                options);
+  }
   return flags.to.empty() ? RunOne(flags, context, options) : RunSeveral(flags, options);
 }
 
 void AddFlags(CLI::App& command, ConvertFlags& flags) {
   AddPlanFlags(command, flags.plan);
-  RefuseEmpty(
-      command.add_option("OUT", flags.output,
-                         "GGUF file to write; - writes to standard output; required without --to"))
+  RefuseEmpty(command.add_option("OUT", flags.output,
+                                 "GGUF file to write, - writes to standard output; with --format "
+                                 "safetensors a folder; required without --to"))
       ->type_name("");
+  AddSafetensorsFlags(command, flags.safetensors);
   command
       .add_option("--to", flags.to,
                   "Instead of OUT and --type, once for each output: writes several files from one "
@@ -173,12 +155,14 @@ std::string NameOf(const ConvertFlags& flags) {
 }  // namespace
 
 void AddConvert(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("convert", "Convert a checkpoint folder to GGUF files");
+  CLI::App* command =
+      app.add_subcommand("convert", "Convert a checkpoint folder to GGUF or quantized safetensors");
   auto flags = std::make_shared<ConvertFlags>();
   AddFlags(*command, *flags);
-  command->callback([flags, &context] {
-    RunWithProgress(flags->conversion, NameOf(*flags), context,
-                    [&](const ConvertOptions& options) { return Run(*flags, context, options); });
+  command->callback([flags, command, &context] {
+    RunWithProgress(flags->conversion, NameOf(*flags), context, [&](const ConvertOptions& options) {
+      return Run(*flags, *command, context, options);
+    });
   });
 }
 

@@ -75,7 +75,10 @@ Status Run(const LogitsFlags& flags, const Context& context) {
 }
 
 void AddFlags(CLI::App& command, LogitsFlags& flags) {
-  command.add_option("MODEL", flags.model, "A GGUF file or a checkpoint folder of GLM-4 MoE Lite")
+  command
+      .add_option(
+          "MODEL", flags.model,
+          "A GGUF file or a checkpoint folder of GLM-4 MoE Lite, or Ollama's manifest of one")
       ->type_name("")
       ->required();
   command.add_option("--tokens", flags.tokens, "Token ids, separated by commas")

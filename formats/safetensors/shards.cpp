@@ -128,6 +128,11 @@ class ShardOpener {
     if (!bytes) return Report(std::move(bytes).error());
     Result<Header> header = ReadHeader(*file);
     if (!header) return Report(std::move(header).error());
+    // Blobs of older Ollama versions hold one tensor each, whose name is that of the blob.
+    std::vector<TensorInfo>& tensors = header->tensors;
+    if (tensors.size() == 1 && tensors.front().name == "data") {
+      tensors.front().name = fs::path(name).stem().string();
+    }
     names_.push_back(name);
     set_.shards.push_back({path, *bytes, *std::move(header)});
   }

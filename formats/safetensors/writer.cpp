@@ -7,10 +7,10 @@
 
 namespace sluice::safetensors {
 
-std::string SerializeHead(std::span<TensorInfo> tensors) {
+std::string SerializeHead(std::span<TensorInfo> tensors, std::string_view format) {
   constexpr std::uint64_t kAlignment = 8;
   // Entry by entry: an ordered JSON object would look up every name in all the others.
-  std::string json = R"({"__metadata__":{"format":"pt"})";
+  std::string json = R"({"__metadata__":)" + nlohmann::json{{"format", std::string(format)}}.dump();
   std::uint64_t end = 0;
   for (TensorInfo& tensor : tensors) {
     tensor.offset = end;

@@ -121,4 +121,12 @@ PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::Sh
   return found;
 }
 
+Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
+                                        const safetensors::ShardSet& shards,
+                                        std::vector<Error>& problems) {
+  SLUICE_ASSIGN(const auto quantization, ReadQuantizationConfig(folder, config));
+  if (!quantization) return PackedTensors();
+  return FindPacked(*quantization, shards, problems);
+}
+
 }  // namespace sluice

@@ -36,4 +36,10 @@ struct PackedTensors {
 PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::ShardSet& shards,
                          std::vector<Error>& problems);
 
+// The same for a checkpoint folder, whose config.json says how; nothing where it does not say that
+// weights are quantized. Errors of ReadQuantizationConfig.
+Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
+                                        const safetensors::ShardSet& shards,
+                                        std::vector<Error>& problems);
+
 }  // namespace sluice

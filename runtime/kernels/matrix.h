@@ -5,8 +5,20 @@
 #include <cstdint>
 
 #include "formats/gguf/types.h"
+#include "formats/mlx/encoding.h"
 
 namespace sluice::runtime {
+
+// A whole tensor in the MLX layout, at any alignment; owned by somebody else. Rows of all its
+// matrices follow each other.
+struct MlxMatrix {
+  mlx::Encoding encoding;
+  const std::byte* codes = nullptr;
+  const std::byte* scales = nullptr;
+  const std::byte* biases = nullptr;   // affine only
+  const std::byte* factors = nullptr;  // F32, each for `rows_of_factor` rows; nullptr: none
+  std::uint64_t rows_of_factor = 1;
+};
 
 // A matrix [rows, columns] in an encoding of GGUF, one row after the other; owned by somebody else.
 struct Matrix {
@@ -15,6 +27,9 @@ struct Matrix {
   std::uint64_t rows = 0;
   std::uint64_t columns = 0;    // a multiple of the type's block
   std::uint64_t row_bytes = 0;  // from one row to the next
+  // The tensor that the rows belong to if they are in the MLX layout: `data` are then its codes,
+  // from the first of the rows on, and `type` is I8 and counts for nothing.
+  const MlxMatrix* mlx = nullptr;
 };
 
 // Rows [begin, end) of a matrix.

@@ -8,6 +8,7 @@
 
 #include "formats/quant/codec.h"
 #include "runtime/kernels/highway_targets.h"
+#include "runtime/kernels/mlx_kernels.h"
 #include "runtime/kernels/integer_dots.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -329,6 +330,7 @@ void MultiplyPlain(const Matrix& m, const FloatRows& inputs, float* out, std::si
 }
 
 void DecodeAll(const Matrix& m, float* out) {
+  if (m.mlx != nullptr) return DecodeMlx(m, out);
   if (HWY_DYNAMIC_DISPATCH(BlockDecode)(m, out)) return;
   const quant::Codec& codec = *quant::FindCodec(m.type);
   for (std::size_t r = 0; r < m.rows; ++r) {
@@ -340,8 +342,13 @@ void DecodeAll(const Matrix& m, float* out) {
 
 bool CanMultiply(gguf::TensorType type) { return quant::FindCodec(type) != nullptr; }
 
+bool CanMultiply(const Matrix& matrix) { return matrix.mlx != nullptr || CanMultiply(matrix.type); }
+
 void Multiply(const Matrix& weights, RowRange rows, const FloatRows& inputs, float* out,
               std::size_t out_stride, Buffer& panel) {
+  if (weights.mlx != nullptr && inputs.count == 1) {
+    return DotsMlx(RowsOf(weights, rows), inputs[0], out, panel);
+  }
   const bool plain = IsPlain(weights.type);
   if (!plain && inputs.count == 1) {
     const Matrix part = RowsOf(weights, rows);

@@ -4,6 +4,7 @@
 
 #include "pipeline/hparams.h"
 #include "pipeline/plan.h"
+#include "runtime/model/ollama_model.h"
 #include "runtime/model/rope.h"
 #include "runtime/model/weight_source.h"
 
@@ -12,7 +13,9 @@ namespace {
 
 Result<std::unique_ptr<WeightSource>> OpenCheckpoint(const std::string& folder,
                                                      std::vector<std::string>& warnings) {
-  SLUICE_ASSIGN(Plan plan, MakePlan(folder, {}));
+  PlanOptions options;
+  options.mlx_weights = true;
+  SLUICE_ASSIGN(Plan plan, MakePlan(folder, options));
   for (std::string& warning : plan.warnings) warnings.push_back(std::move(warning));
   return OpenPlanned(std::move(plan));
 }
@@ -41,6 +44,10 @@ Result<LoadedModel> Load(const std::string& path, const LoadOptions& options) {
 }  // namespace
 
 Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
+  if (OllamaModel::IsManifest(path)) {
+    SLUICE_ASSIGN(const OllamaModel blobs, OllamaModel::Open(path));
+    return LoadModel(blobs.folder(), options);
+  }
   Result<LoadedModel> loaded = Load(path, options);
   if (loaded) return loaded;
   Error error = std::move(loaded).error().In(path);

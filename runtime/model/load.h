@@ -1,4 +1,4 @@
-// Opens a model to run: a GGUF file or a checkpoint folder.
+// Opens a model to run: a GGUF file, a checkpoint folder or a manifest of Ollama's.
 #pragma once
 
 #include <memory>
@@ -26,8 +26,9 @@ struct LoadedModel {
 };
 
 // Opens GLM-4 MoE Lite in either GGUF dialect, or a checkpoint of it, whose shards are used where
-// they are: nothing is written. kUnsupported for any other model; further errors as of OpenGguf,
-// MakePlan, ConfigFromMetadata and LoadWeights, with the path.
+// they are, quantized in the MLX layout or not. The path of a manifest in Ollama's store stands for
+// the checkpoint that its blobs are (ollama_model.h). kUnsupported for any other model; further
+// errors as of OpenGguf, MakePlan, ConfigFromMetadata and LoadWeights, with the path.
 Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options);
 
 }  // namespace sluice::runtime

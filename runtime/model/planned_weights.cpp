@@ -3,6 +3,7 @@
 #include <map>
 
 #include "core/buffer.h"
+#include "runtime/model/mlx_weights.h"
 #include "runtime/model/weight_source.h"
 #include "stages/encode.h"
 #include "stages/read.h"
@@ -57,6 +58,11 @@ class PlannedWeights final : public WeightSource {
     const auto segment = std::upper_bound(
         expr.segments.begin(), expr.segments.end(), first,
         [](std::uint64_t element, const Segment& candidate) { return element < candidate.end; });
+    if (segment->mlx != nullptr) {
+      Result<Matrix> matrix = MlxAt(*segment, first, rows, columns);
+      if (!matrix) return std::move(matrix).error().At(name);
+      return matrix;
+    }
     const TensorType type = TypeFor(segment->dtype);
     Matrix matrix{type, InPlace(expr, *segment, first, count), rows, columns,
                   *gguf::TensorBytes(type, columns)};
@@ -97,6 +103,21 @@ class PlannedWeights final : public WeightSource {
            box.source * DtypeBytes(segment.dtype);
   }
 
+  // In place, or decoded to F32.
+  Result<Matrix> MlxAt(const Segment& segment, std::uint64_t first, std::uint64_t rows,
+                       std::uint64_t columns) {
+    const std::uint64_t count = rows * columns;
+    if (first + count > segment.end) {
+      return MakeError(ErrorCode::kUnsupported, "a matrix in several quantized tensors");
+    }
+    if (const auto matrix = mlx_.InPlace(segment, first, rows, columns)) return *matrix;
+    auto* const values =
+        reinterpret_cast<float*>(copies_.emplace_back().Reserve(count * sizeof(float)).data());
+    mlx_.Decode(segment, first, {values, count});
+    return Matrix{TensorType::kF32, reinterpret_cast<const std::byte*>(values), rows, columns,
+                  columns * sizeof(float)};
+  }
+
   // The elements as the stages of a conversion would write them.
   Result<const std::byte*> Copy(const TensorExpr& expr, TensorType type, std::uint64_t first,
                                 std::uint64_t count) {
@@ -121,6 +142,7 @@ class PlannedWeights final : public WeightSource {
   Plan plan_;
   SourceSet sources_;
   std::map<std::string_view, const PlannedTensor*> by_name_;
+  MlxWeights mlx_{sources_};
   std::deque<Buffer> copies_;
 };
 

@@ -42,7 +42,7 @@ class Taker {
     if (!Check(name, expected)) return matrices;
     for (std::uint64_t i = 0; i < count; ++i) {
       Result<Matrix> matrix = source_.At(name, i, rows, columns);
-      if (!matrix || !CanMultiply(matrix->type)) {
+      if (!matrix || !CanMultiply(*matrix)) {
         problems_.push_back(matrix ? WithoutValues(name, matrix->type) : std::move(matrix).error());
         break;
       }
@@ -57,7 +57,7 @@ class Taker {
   std::vector<float> TakeVector(const std::string& name, std::uint64_t elements) {
     if (!Check(name, {elements})) return {};
     Result<Matrix> matrix = source_.At(name, 0, 1, elements);
-    if (!matrix || !CanMultiply(matrix->type)) {
+    if (!matrix || !CanMultiply(*matrix)) {
       problems_.push_back(matrix ? WithoutValues(name, matrix->type) : std::move(matrix).error());
       return {};
     }
