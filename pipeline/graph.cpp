@@ -106,7 +106,7 @@ class Writer {
     }
     const FilePlan& plan = *outputs_[target.output].plan;
     const std::uint64_t begin = plan.head.size() + plan.tensors[target.tensor].record.data_offset +
-                                *gguf::TensorBytes(target.expr->type, first);
+                                target.expr->BytesOf(first);
     if (begin != ends_[target.output]) {
       SLUICE_TRY(outputs_[target.output].sink->Seek(begin));
       ends_[target.output] = begin;
