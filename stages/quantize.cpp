@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "formats/mlx/codec.h"
@@ -63,16 +62,6 @@ Status CheckScales(const TensorExpr& expr, std::uint64_t first_row,
       .Advice("repair the checkpoint, or give the tensor another type with --tensor-type");
 }
 
-// Whether any value is not finite; in integers, so that the compiler makes vectors of it.
-bool HasNonFinite(std::span<const float> values) {
-  constexpr std::uint32_t kExponent = 0x7F800000;
-  std::uint32_t found = 0;
-  for (const float value : values) {
-    found |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
-  }
-  return found != 0;
-}
-
 }  // namespace
 
 std::uint64_t QuantizeScratch::BatchElements(const TensorExpr& expr) {
@@ -104,11 +93,11 @@ Result<std::span<const float>> RoundedValues(const TensorExpr& expr, const Piece
                                              const QuantizeScratch& scratch, SlabTarget& target) {
   const Quantizing& how = *expr.quantizing;
   const bool rounds = !expr.steps.empty() || !IsSameEncoding(*piece.segment, how.rounded);
-  if (!rounds && !HasNonFinite(values)) return std::span<const float>(values);
+  if (!rounds && !kernels::HasNonFinite(values)) return std::span<const float>(values);
   const std::span<float> own = scratch.own_values().first(values.size());
   if (own.data() != values.data()) std::ranges::copy(values, own.begin());
   if (rounds) target.overflowed += Round(how.rounded, own, scratch.halves());
-  if (HasNonFinite(own)) SLUICE_TRY(CheckFinite(expr, own, first_row, target));
+  if (kernels::HasNonFinite(own)) SLUICE_TRY(CheckFinite(expr, own, first_row, target));
   return std::span<const float>(own);
 }
 

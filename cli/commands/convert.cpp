@@ -110,6 +110,33 @@ Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
   return Convert(plan, outputs, options);
 }
 
+Result<ModelOutput> PlanTarget(const ConvertFlags& flags, const Target& target) {
+  PlanFlags plan_flags = flags.plan;
+  plan_flags.quantize.type = target.type;
+  if (!target.dialect.empty()) plan_flags.dialect = target.dialect;
+  SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(plan_flags, false));
+  plan_options.max_shard_bytes = flags.max_shard_bytes;
+  SLUICE_ASSIGN(Plan plan, MakePlan(plan_flags.checkpoint, plan_options));
+  SLUICE_ASSIGN(std::vector<std::string> paths, OutputPaths(plan, target.path, ""));
+  return ModelOutput{target.path, std::move(plan), std::move(paths)};
+}
+
+Result<ConvertReport> RunSeveral(const ConvertFlags& flags, const ConvertOptions& options) {
+  std::vector<Target> targets;
+  for (const std::string& text : flags.to) {
+    SLUICE_ASSIGN(Target target, ParseTarget(text));
+    SLUICE_TRY(CheckNotTerminal(target.path));
+    SLUICE_TRY(CheckNotGiven(target.path, flags.plan.quantize, flags.plan.chat_template));
+    targets.push_back(std::move(target));
+  }
+  std::vector<ModelOutput> models;
+  for (const Target& target : targets) {
+    SLUICE_ASSIGN(ModelOutput model, PlanTarget(flags, target));
+    models.push_back(std::move(model));
+  }
+  return ConvertTogether(std::move(models), options);
+}
+
 Result<ConvertReport> Run(const ConvertFlags& flags, const CLI::App& command,
                           const Context& context, const ConvertOptions& options) {
   SLUICE_TRY(CheckFlagsOfFormat(flags.safetensors, command));

@@ -263,10 +263,14 @@ class Folder {
     const std::string& weight = codes.info->name;
     const std::string module = weight.substr(0, weight.size() - kWeight.size());
     const Found* const scales = Find({module + ".scales", weight + ".scale", weight + "_scale"});
-    if (scales == nullptr) return Missing(codes, "scales", module + ".scales");
+    SLUICE_ASSIGN(const Declared declared, DeclaredFor(codes, module));
+    if (scales == nullptr) {
+      // Else they are integers that nobody calls quantized.
+      if (!declared.mode && !declared.bits && !declared.group) return Ok();
+      return Missing(codes, "scales", module + ".scales");
+    }
     const Weight checked(codes, *scales);
     SLUICE_TRY(checked.CheckShapes());
-    SLUICE_ASSIGN(const Declared declared, DeclaredFor(codes, module));
     auto tensor = std::make_shared<MlxTensor>();
     SLUICE_ASSIGN(tensor->encoding, checked.Decide(declared));
     tensor->codes = PlaceOf(codes);

@@ -1,8 +1,12 @@
 #include "stages/kernels/cast.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
+
+#include <hwy/cache_control.h>
 
 #include "formats/quant/float_formats.h"
 
@@ -44,10 +48,14 @@ std::uint16_t LoadU16(const std::byte* from) {
   return bits;
 }
 
+// Sources stream through memory, and the CPU's own prefetching ends with each page. Measured.
+constexpr std::size_t kPrefetchBytes = 2048;
+
 void DecodeBf16(const std::byte* in, float* out, std::size_t count) {
   ForEachVector(
       count,
       [&](std::size_t i) {
+        hwy::Prefetch(in + 2 * i + kPrefetchBytes);
         const auto wide = hn::PromoteTo(U32(), LoadBytes(U16(), in + 2 * i));
         hn::StoreU(hn::BitCast(F32(), hn::ShiftLeft<16>(wide)), F32(), out + i);
       },
@@ -174,6 +182,22 @@ std::uint64_t EncodeBf16(const float* in, std::byte* out, std::size_t count) {
   return overflowed;
 }
 
+bool HasNonFinite(const float* in, std::size_t count) {
+  const U32 du;
+  auto largest = hn::Zero(du);
+  std::uint32_t rest = 0;
+  ForEachVector(
+      count,
+      [&](std::size_t i) {
+        const auto bits = hn::BitCast(du, hn::LoadU(F32(), in + i));
+        largest = hn::Max(largest, hn::And(bits, hn::Set(du, ~quant::kF32SignMask)));
+      },
+      [&](std::size_t i) {
+        rest = std::max(rest, std::bit_cast<std::uint32_t>(in[i]) & ~quant::kF32SignMask);
+      });
+  return rest >= quant::kF32Infinity || !hn::AllFalse(du, AtLeast(largest, quant::kF32Infinity));
+}
+
 }  // namespace sluice::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -185,6 +209,7 @@ HWY_EXPORT(DecodeBf16);
 HWY_EXPORT(DecodeF16);
 HWY_EXPORT(EncodeF16);
 HWY_EXPORT(EncodeBf16);
+HWY_EXPORT(HasNonFinite);
 
 constexpr std::size_t kByteValues = 256;
 
@@ -233,6 +258,10 @@ std::uint64_t EncodeF16(std::span<const float> in, std::byte* out) {
 
 std::uint64_t EncodeBf16(std::span<const float> in, std::byte* out) {
   return HWY_DYNAMIC_DISPATCH(EncodeBf16)(in.data(), out, in.size());
+}
+
+bool HasNonFinite(std::span<const float> values) {
+  return HWY_DYNAMIC_DISPATCH(HasNonFinite)(values.data(), values.size());
 }
 
 }  // namespace sluice::kernels

@@ -19,4 +19,7 @@ void DecodeToF32(Dtype dtype, const std::byte* in, std::span<float> out);
 std::uint64_t EncodeF16(std::span<const float> in, std::byte* out);
 std::uint64_t EncodeBf16(std::span<const float> in, std::byte* out);
 
+// Whether any value is NaN or infinite.
+[[nodiscard]] bool HasNonFinite(std::span<const float> values);
+
 }  // namespace sluice::kernels

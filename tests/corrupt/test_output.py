@@ -131,7 +131,7 @@ def test_both_outputs_are_the_same(tmp_path, other):
 def test_output_is_a_folder(tmp_path, arguments):
     out = tmp_path / "out"
     out.mkdir()
-    refuse_output(LLAMA, out, 2, out, "output is a folder", "name of the GGUF file", arguments=arguments)
+    refuse_output(LLAMA, out, 2, out, "output is a folder", "name of a file", arguments=arguments)
     assert list(tmp_path.iterdir()) == [out] and list(out.iterdir()) == []
 
 

@@ -131,5 +131,23 @@ TEST(DecodeToF32, F64NanStaysNan) {
   EXPECT_TRUE(std::isnan(out[0]));
 }
 
+TEST(HasNonFinite, FindsOneAnywhere) {
+  // More than a vector of any target, and elements that are left.
+  for (const std::size_t count : {1, 5, 37}) {
+    const std::vector<float> finite(count, -std::numeric_limits<float>::max());
+    EXPECT_FALSE(kernels::HasNonFinite(finite));
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const float bad :
+           {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+            -std::numeric_limits<float>::quiet_NaN()}) {
+        std::vector<float> values = finite;
+        values[i] = bad;
+        EXPECT_TRUE(kernels::HasNonFinite(values)) << bad << " at " << i;
+      }
+    }
+  }
+  EXPECT_FALSE(kernels::HasNonFinite({}));
+}
+
 }  // namespace
 }  // namespace sluice

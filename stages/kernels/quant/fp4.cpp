@@ -54,13 +54,20 @@ HWY_INLINE void PackGroup(const float* x, float scale, std::byte* out) {
   }
 }
 
+template <std::size_t kElements>
+Lanes<1> MaxMagnitudes(const BlockRanges<kElements>& ranges) {
+  Lanes<1> largest;
+  largest.Set(0, ranges.MaxMagnitude());
+  return largest;
+}
+
 // ---- MXFP4 --------------------------------------------------------------------------------------
 
 constexpr std::size_t kMxBlock = 32;
 constexpr std::size_t kMxBytes = 17;
 
-bool EncodeMxBlock(const float* x, const BlockRange& range, std::byte* out) {
-  const float largest = range.MaxMagnitude();
+bool EncodeMxBlock(const float* x, const Lanes<1>& largest_of, std::size_t block, std::byte* out) {
+  const float largest = largest_of.at[block];
   const int exponent = largest > 0 ? FloorLog2(largest) - 2 + 127 : 0;
   const std::uint8_t e = quant::Low8(exponent);
   out[0] = static_cast<std::byte>(e);
@@ -69,7 +76,8 @@ bool EncodeMxBlock(const float* x, const BlockRange& range, std::byte* out) {
 }
 
 std::uint64_t EncodeMXFP4(const EncodeJob& job) {
-  return EncodeRanges<kMxBlock, kMxBytes>(job, quant::kCodecMXFP4, EncodeMxBlock);
+  return EncodeRanges<kMxBlock, kMxBytes>(job, quant::kCodecMXFP4, MaxMagnitudes<kMxBlock>,
+                                          EncodeMxBlock);
 }
 
 // ---- NVFP4 --------------------------------------------------------------------------------------
@@ -79,9 +87,9 @@ constexpr std::size_t kNvGroup = 16;
 constexpr std::size_t kNvGroups = kNvBlock / kNvGroup;
 constexpr std::size_t kNvBytes = 36;
 
-bool EncodeNvBlock(const float* x, const BlockRange& range, std::byte* out) {
+bool EncodeNvBlock(const float* x, const Lanes<1>& largest_of, std::size_t block, std::byte* out) {
   constexpr float kLarge = 0x1p20F;
-  if (range.MaxMagnitude() > kLarge) return false;  // all codes are far off: rounding decides
+  if (largest_of.at[block] > kLarge) return false;  // all codes are far off: rounding decides
   for (std::size_t s = 0; s < kNvGroups; ++s) {
     const float* const part = x + s * kNvGroup;
     const std::uint8_t e = ToE4M3(BlockRange(part, kNvGroup).MaxMagnitude() / 6.0F);
@@ -97,7 +105,8 @@ bool EncodeNvBlock(const float* x, const BlockRange& range, std::byte* out) {
 }
 
 std::uint64_t EncodeNVFP4(const EncodeJob& job) {
-  return EncodeRanges<kNvBlock, kNvBytes>(job, quant::kCodecNVFP4, EncodeNvBlock);
+  return EncodeRanges<kNvBlock, kNvBytes>(job, quant::kCodecNVFP4, MaxMagnitudes<kNvBlock>,
+                                          EncodeNvBlock);
 }
 
 }  // namespace

@@ -60,13 +60,28 @@ HWY_INLINE VecI TruncateSmall(Vec v) {
   return hn::ConvertTo(I32(), hn::IfThenElseZero(small, v));
 }
 
+using Ranges = BlockRanges<kBlock>;
+
+// value = scale * (code - kZero)
 template <int kBits>
-bool EncodeSymmetric(const float* x, const BlockRange& range, std::byte* out) {
-  constexpr int kZero = 1 << (kBits - 1);
-  const float scale = range.LargestMagnitude(x) / static_cast<float>(-kZero);
-  const Vec inverse = SetAll(quant::Reciprocal(scale));
+struct Symmetric {
+  static constexpr int kZero = 1 << (kBits - 1);
+  BlockNumbers scale;
+  Lanes<1> inverse;
+
+  HWY_INLINE explicit Symmetric(const Ranges& ranges)
+      : scale(hn::Div(ranges.LargestMagnitude(), SetAll(static_cast<float>(-kZero)))) {
+    inverse.Set(0, Reciprocals(scale.values.Get(0)));
+  }
+};
+
+template <int kBits>
+bool EncodeSymmetric(const float* x, const Symmetric<kBits>& scales, std::size_t block,
+                     std::byte* out) {
+  constexpr int kZero = Symmetric<kBits>::kZero;
+  const Vec inverse = SetAll(scales.inverse.at[block]);
   const Vec offset = SetAll(static_cast<float>(kZero) + 0.5F);
-  quant::StoreF16(out, scale);
+  scales.scale.StoreF16(block, out);
   PackCodes<kBits>(
       [&](std::size_t at) {
         const Vec v = hn::Add(hn::Mul(hn::LoadU(F32(), x + at), inverse), offset);
@@ -76,22 +91,41 @@ bool EncodeSymmetric(const float* x, const BlockRange& range, std::byte* out) {
   return true;
 }
 
+// value = scale * code + low
 template <int kBits>
-bool EncodeAffine(const float* x, const BlockRange& range, std::byte* out) {
-  constexpr int kLevels = (1 << kBits) - 1;
-  const float low = range.Low(x);
-  const float scale = (range.High(x) - low) / static_cast<float>(kLevels);
-  const Vec inverse = SetAll(quant::Reciprocal(scale));
-  quant::StoreF16(out, scale);
-  quant::StoreF16(out + 2, low);
+struct Affine {
+  static constexpr int kLevels = (1 << kBits) - 1;
+  BlockNumbers low;
+  BlockNumbers scale;
+  Lanes<1> inverse;
+
+  HWY_INLINE explicit Affine(const Ranges& ranges)
+      : low(ranges.Low()),
+        scale(hn::Div(hn::Sub(ranges.High(), low.values.Get(0)),
+                      SetAll(static_cast<float>(kLevels)))) {
+    inverse.Set(0, Reciprocals(scale.values.Get(0)));
+  }
+};
+
+template <int kBits>
+bool EncodeAffine(const float* x, const Affine<kBits>& scales, std::size_t block, std::byte* out) {
+  const Vec low = SetAll(scales.low.values.at[block]);
+  const Vec inverse = SetAll(scales.inverse.at[block]);
+  scales.scale.StoreF16(block, out);
+  scales.low.StoreF16(block, out + 2);
   PackCodes<kBits>(
       [&](std::size_t at) {
-        const Vec above = hn::Sub(hn::LoadU(F32(), x + at), SetAll(low));
+        const Vec above = hn::Sub(hn::LoadU(F32(), x + at), low);
         const VecI code = TruncateSmall(hn::Add(hn::Mul(above, inverse), SetAll(0.5F)));
-        return hn::Min(code, hn::Set(I32(), kLevels));
+        return hn::Min(code, hn::Set(I32(), Affine<kBits>::kLevels));
       },
       out + 4);
   return true;
+}
+
+template <class Scales>
+Scales Prepare(const Ranges& ranges) {
+  return Scales(ranges);
 }
 
 // ---- With importance ----------------------------------------------------------------------------
@@ -187,7 +221,10 @@ BadBlocks<kAffineWide> EncodeWeightedAffine(const Batch<kAffineWide>& batch,
 template <int kBits>
 std::uint64_t EncodeType0(const EncodeJob& job, const quant::Codec& codec) {
   constexpr std::size_t kBytes = BlockBytes(kBits, false);
-  if (!job.importance) return EncodeRanges<kBlock, kBytes>(job, codec, EncodeSymmetric<kBits>);
+  if (!job.importance) {
+    return EncodeRanges<kBlock, kBytes>(job, codec, Prepare<Symmetric<kBits>>,
+                                        EncodeSymmetric<kBits>);
+  }
   const std::vector<float> mean_squares = MeanSquares(job);
   return EncodeBatches<kBlock, kBytes, 1>(
       job, codec, job.row_length / kBlock,
@@ -197,7 +234,9 @@ std::uint64_t EncodeType0(const EncodeJob& job, const quant::Codec& codec) {
 template <int kBits>
 std::uint64_t EncodeType1(const EncodeJob& job, const quant::Codec& codec) {
   constexpr std::size_t kBytes = BlockBytes(kBits, true);
-  if (!job.importance) return EncodeRanges<kBlock, kBytes>(job, codec, EncodeAffine<kBits>);
+  if (!job.importance) {
+    return EncodeRanges<kBlock, kBytes>(job, codec, Prepare<Affine<kBits>>, EncodeAffine<kBits>);
+  }
   const std::vector<float> mean_squares = MeanSquares(job);
   return EncodeBatches<kBlock, kBytes, kAffineWide>(
       job, codec, job.row_length / kBlock, [&](const Batch<kAffineWide>& batch) {

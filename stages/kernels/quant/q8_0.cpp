@@ -25,10 +25,19 @@ HWY_INLINE VecI RoundAway(Vec v) {
   return hn::ConvertTo(I32(), hn::IfThenElseZero(small, hn::Add(v, half)));
 }
 
-bool EncodeBlock(const float* x, const BlockRange& range, std::byte* out) {
-  const float scale = range.MaxMagnitude() / 127.0F;
-  const Vec inverse = SetAll(quant::Reciprocal(scale));
-  quant::StoreF16(out, scale);
+struct Scales {
+  BlockNumbers scale;
+  Lanes<1> inverse;
+
+  HWY_INLINE explicit Scales(const BlockRanges<kBlock>& ranges)
+      : scale(hn::Div(ranges.MaxMagnitude(), SetAll(127))) {
+    inverse.Set(0, Reciprocals(scale.values.Get(0)));
+  }
+};
+
+bool EncodeBlock(const float* x, const Scales& scales, std::size_t block, std::byte* out) {
+  const Vec inverse = SetAll(scales.inverse.at[block]);
+  scales.scale.StoreF16(block, out);
   const hn::Rebind<std::int8_t, I32> d8;
   for (std::size_t i = 0; i < kBlock; i += kLanes) {
     const VecI code = RoundAway(hn::Mul(hn::LoadU(F32(), x + i), inverse));
@@ -38,7 +47,9 @@ bool EncodeBlock(const float* x, const BlockRange& range, std::byte* out) {
 }
 
 std::uint64_t EncodeQ8_0(const EncodeJob& job) {
-  return EncodeRanges<kBlock, kBlockBytes>(job, quant::kCodecQ8_0, EncodeBlock);
+  return EncodeRanges<kBlock, kBlockBytes>(
+      job, quant::kCodecQ8_0, [](const BlockRanges<kBlock>& ranges) { return Scales(ranges); },
+      EncodeBlock);
 }
 
 }  // namespace

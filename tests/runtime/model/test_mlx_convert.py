@@ -7,8 +7,9 @@ import pytest
 
 from mlx_checkpoint import kind_of, stacked, wide_checkpoint
 from mlx_layout import TYPES, quantize
+from prequantized import Fp8Blocks, Gptq, Nvfp4, Packed, quantized
 from sluice_cli import (GOLDEN, assert_fails, assert_one_message, convert, copy_checkpoint, edit_json,
-                        encode, load_tensors, read_safetensors, replace_tensors, run, sha256)
+                        encode, load_tensors, read_safetensors, replace_tensors, run, sha256, source_floats)
 
 BYTES = {"U32": 4, "F32": 4, "BF16": 2, "F16": 2, "U8": 1}
 
@@ -278,6 +279,24 @@ def test_a_checkpoint_that_is_quantized_already(tmp_path):
         result = run("convert", tmp_path / "out", *arguments)
         assert_fails(result, 4, "weights are quantized in the MLX layout")
         assert_one_message(result)
+
+
+@pytest.mark.parametrize("scheme", [Fp8Blocks(), Nvfp4(True), Gptq(), Packed(symmetric=False)],
+                         ids=["fp8", "nvfp4", "gptq", "int4-packed"])
+def test_a_checkpoint_that_other_tools_quantized(scheme, tmp_path):
+    packed, plain = quantized("glm-tiny", tmp_path, scheme)
+    # To BF16, as what loads such a checkpoint dequantizes it.
+    sources, was = load_tensors(plain), load_tensors(packed)
+    replace_tensors(plain, {name: tensor if name in was and was[name][0] == tensor[0] else
+                            ("BF16", tensor[1], encode("BF16", source_floats(sources, name)))
+                            for name, tensor in sources.items()})
+    (packed / "hf_quant_config.json").write_text("{}")
+    for checkpoint in (packed, plain):
+        to_folder(checkpoint, checkpoint.parent / "out", "int4", "--group-size", 32)
+    assert load_tensors(packed.parent / "out") == load_tensors(plain.parent / "out")
+    assert any(dtype == "U32" for dtype, _, _ in load_tensors(plain.parent / "out").values())
+    assert "quantization_config" not in json.loads((packed.parent / "out/config.json").read_text())
+    assert not (packed.parent / "out/hf_quant_config.json").exists()
 
 
 def test_a_checkpoint_that_lacks_a_tensor(tmp_path):
