@@ -8,8 +8,8 @@
 
 #include "formats/quant/codec.h"
 #include "runtime/kernels/highway_targets.h"
-#include "runtime/kernels/mlx_kernels.h"
 #include "runtime/kernels/integer_dots.h"
+#include "runtime/kernels/mlx_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/multiply.cpp"
@@ -299,11 +299,6 @@ HWY_EXPORT(IsWide);
 constexpr std::size_t kInputBytes = std::size_t{384} << 10;
 constexpr std::size_t kRowsBytes = std::size_t{256} << 10;
 constexpr std::size_t kMaxInputs = 64;
-
-bool IsPlain(gguf::TensorType type) {
-  using enum gguf::TensorType;
-  return type == kF32 || type == kF16 || type == kBF16;
-}
 
 Matrix RowsOf(const Matrix& m, RowRange rows) {
   Matrix part = m;
