@@ -117,6 +117,14 @@ void AddChoices(CLI::Option& option, const std::vector<std::string>& choices) {
   option.type_name(fmt::format("{}", fmt::join(choices, "|")))->check(member.description(""));
 }
 
+void AddThreads(CLI::App& command, int& threads) {
+  command
+      .add_option("--threads", threads,
+                  "Threads; default: the cores that affinity and cgroup allow")
+      ->type_name("NUMBER")
+      ->check(CLI::Range(1, 1024).description(""));
+}
+
 void AddTensorFlags(CLI::App& command, PlanFlags& flags) {
   AddChoices(*command.add_option(
                  "--dialect", flags.dialect,

@@ -77,6 +77,9 @@ void AddByteSize(CLI::Option& option, std::uint64_t least);
 // Makes an option refuse the empty text, which is what a script passes whose variable is unset.
 CLI::Option* RefuseEmpty(CLI::Option* option);
 
+// Adds --threads; 0 stays for all allowed cores.
+void AddThreads(CLI::App& command, int& threads);
+
 // Restricts an option to these words and shows them in its help.
 void AddChoices(CLI::Option& option, const std::vector<std::string>& choices);
 

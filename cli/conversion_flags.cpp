@@ -69,11 +69,7 @@ void AddStreamFlags(CLI::App& command, ConversionFlags& flags) {
                                   "Bound on all buffers: K M G are powers of 1024, KB MB GB powers "
                                   "of 1000; at least 8M; default 1G"),
               kMinMemoryBytes);
-  command
-      .add_option("--threads", flags.threads,
-                  "Threads; default: the cores that affinity and cgroup allow")
-      ->type_name("NUMBER")
-      ->check(CLI::Range(1, 1024).description(""));
+  AddThreads(command, flags.threads);
   AddChoices(*command.add_option("--io", flags.io,
                                  "How sources are read; default auto: mapped, but "
                                  "read on network file systems"),

@@ -5,7 +5,6 @@
 
 #include "cli/command.h"
 #include "core/file.h"
-#include "core/machine.h"
 
 namespace sluice::cli {
 namespace {
@@ -30,18 +29,14 @@ void AddModelFlags(CLI::App& command, ModelFlags& flags) {
           "A .gguf file or a checkpoint folder of GLM-4 MoE Lite, or Ollama's manifest of one")
       ->type_name("")
       ->required();
-  command
-      .add_option("--threads", flags.threads,
-                  "Threads; default: the cores that affinity and cgroup allow")
-      ->type_name("NUMBER")
-      ->check(CLI::Range(1, 1024).description(""));
+  AddThreads(command, flags.threads);
   AddChoices(*command.add_option("--cache", flags.cache, "Type of the cache; default f32"),
              {"f32", "f16", "bf16"});
 }
 
 runtime::LoadOptions LoadOptionsOf(const ModelFlags& flags) {
   runtime::LoadOptions options;
-  options.model.threads = flags.threads > 0 ? flags.threads : AllowedCores();
+  options.model.threads = flags.threads;
   options.model.cache_type = kCacheTypes.at(flags.cache);
   return options;
 }

@@ -5,15 +5,29 @@
 
 namespace sluice::cli {
 
+namespace fs = std::filesystem;
+
+Status CheckNotInput(const std::string& output, std::initializer_list<std::string> inputs) {
+  std::error_code error;
+  const auto is_output = [&](const fs::path& input) {
+    return fs::equivalent(input, output, error);
+  };
+  for (const std::string& input : inputs) {
+    if (input.empty()) continue;
+    bool given = is_output(input);
+    for (fs::directory_iterator file(input, error), end; !given && file != end;
+         file.increment(error)) {
+      given = is_output(*file);
+    }
+    if (given) return MakeError(ErrorCode::kUsage, "output is one of the sources").In(output);
+  }
+  return Ok();
+}
+
 Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
                      const std::string& chat_template) {
-  namespace fs = std::filesystem;
+  SLUICE_TRY(CheckNotInput(output, {chat_template, quantize.imatrix, quantize.tensor_types_file}));
   std::error_code error;
-  for (const std::string& input : {chat_template, quantize.imatrix, quantize.tensor_types_file}) {
-    if (!input.empty() && fs::equivalent(input, output, error)) {
-      return MakeError(ErrorCode::kUsage, "output is one of the sources").In(output);
-    }
-  }
   if (!quantize.save_types.empty() && !output.empty() &&
       fs::weakly_canonical(output, error) == fs::weakly_canonical(quantize.save_types, error)) {
     return MakeError(ErrorCode::kUsage, "two outputs are the same").In(output);

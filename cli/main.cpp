@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <system_error>
 
 #include "cli/command.h"
@@ -76,8 +77,11 @@ int main(int argc, char** argv) {
   RaiseFileLimit();
   try {
     return Run(argc, argv);
+  } catch (const std::filesystem::filesystem_error& error) {
+    sluice::cli::Say("error: {}\n", sluice::Printable(error.what()));
+    return sluice::cli::kIo;
   } catch (const std::system_error& error) {
-    // The only one that is expected: fmt::print to standard output.
+    // The only other one that is expected: fmt::print to standard output.
     sluice::cli::Say("error: standard output: cannot write: got {}\n", error.code().message());
     return sluice::cli::kIo;
   } catch (const std::exception& exception) {

@@ -9,10 +9,8 @@
 #include "cli/command.h"
 #include "cli/metadata_text.h"
 #include "core/file.h"
-#include "core/machine.h"
 #include "runtime/logit_difference.h"
 #include "runtime/model/load.h"
-#include "runtime/text/open_tokenizer.h"
 
 namespace sluice::cli {
 namespace {
@@ -22,14 +20,6 @@ using runtime::TokenId;
 
 constexpr std::uint64_t kMaxTextBytes = std::uint64_t{256} << 20;
 constexpr std::uint32_t kDefaultTokens = 64;
-
-Result<std::unique_ptr<runtime::Glm>> Load(const std::string& path, const VerifiedModels& models) {
-  runtime::LoadOptions options;
-  options.model.threads = models.threads > 0 ? models.threads : AllowedCores();
-  SLUICE_ASSIGN(runtime::LoadedModel loaded, runtime::LoadModel(path, options));
-  if (!models.quiet) PrintWarnings(loaded.warnings);
-  return std::move(loaded.model);
-}
 
 // Ids that lie evenly in the vocabulary, in no order: Fibonacci hashing of their positions.
 std::vector<TokenId> DefaultTokens(const runtime::Glm& model) {
@@ -42,18 +32,17 @@ std::vector<TokenId> DefaultTokens(const runtime::Glm& model) {
 }
 
 Result<std::vector<TokenId>> ReadTokens(const VerifyLogitsFlags& flags,
-                                        const VerifiedModels& models, const runtime::Glm& model) {
+                                        const VerifiedModels& models,
+                                        runtime::LoadedModel& reference) {
   if (!flags.tokens.empty()) return flags.tokens;
-  if (flags.text.empty()) return DefaultTokens(model);
+  if (flags.text.empty()) return DefaultTokens(*reference.model);
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(flags.text, kMaxTextBytes));
-  std::vector<std::string> warnings;
   SLUICE_ASSIGN(const runtime::Tokenizer tokenizer,
-                runtime::OpenTokenizer(models.reference, warnings));
-  if (!models.quiet) PrintWarnings(warnings);
+                runtime::TokenizerOf(models.reference, reference));
   Result<std::vector<TokenId>> tokens = tokenizer.Encode(text);
   if (!tokens) return std::move(tokens).error().In(flags.text);
   if (tokens->empty()) return MakeError(ErrorCode::kUsage, "a text without tokens").In(flags.text);
-  const std::uint32_t most = std::min(flags.context, model.context_length());
+  const std::uint32_t most = std::min(flags.context, reference.model->context_length());
   tokens->resize(std::min<std::size_t>(tokens->size(), most));
   return tokens;
 }
@@ -125,10 +114,16 @@ void AddVerifyLogitsFlags(CLI::App& command, VerifyLogitsFlags& flags) {
 }
 
 Result<bool> VerifyLogits(const VerifyLogitsFlags& flags, const VerifiedModels& models) {
-  SLUICE_ASSIGN(const std::unique_ptr<runtime::Glm> reference, Load(models.reference, models));
-  SLUICE_ASSIGN(const std::unique_ptr<runtime::Glm> tested, Load(models.tested, models));
-  SLUICE_ASSIGN(const std::vector<TokenId> tokens, ReadTokens(flags, models, *reference));
-  const auto differences = runtime::CompareLogits(*reference, *tested, tokens);
+  runtime::LoadOptions options;
+  options.model.threads = models.threads;
+  SLUICE_ASSIGN(runtime::LoadedModel reference, runtime::LoadModel(models.reference, options));
+  SLUICE_ASSIGN(const runtime::LoadedModel tested, runtime::LoadModel(models.tested, options));
+  SLUICE_ASSIGN(const std::vector<TokenId> tokens, ReadTokens(flags, models, reference));
+  if (!models.quiet) {
+    PrintWarnings(reference.warnings);
+    PrintWarnings(tested.warnings);
+  }
+  const auto differences = runtime::CompareLogits(*reference.model, *tested.model, tokens);
   if (!differences) return differences.error();
   const LogitDifference all = runtime::Summarize(*differences);
   models.json ? PrintJson(tokens, *differences, all) : Print(tokens, *differences, all);

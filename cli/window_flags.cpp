@@ -5,7 +5,6 @@
 
 #include "core/file.h"
 #include "runtime/model/load.h"
-#include "runtime/text/open_tokenizer.h"
 
 namespace sluice::cli {
 namespace {
@@ -32,10 +31,8 @@ Result<WindowedText> OpenWindows(const WindowFlags& flags, runtime::AttentionFor
   runtime::LoadOptions options = LoadOptionsOf(flags.model);
   options.model.form = form;
   SLUICE_ASSIGN(runtime::LoadedModel loaded, runtime::LoadModel(flags.model.path, options));
-  std::vector<std::string> warnings = std::move(loaded.warnings);
-  SLUICE_ASSIGN(const runtime::Tokenizer tokenizer,
-                runtime::OpenTokenizer(flags.model.path, warnings));
-  if (!quiet) PrintWarnings(warnings);
+  SLUICE_ASSIGN(const runtime::Tokenizer tokenizer, runtime::TokenizerOf(flags.model.path, loaded));
+  if (!quiet) PrintWarnings(loaded.warnings);
   Result<std::vector<runtime::TokenId>> tokens = tokenizer.Encode(text);
   if (!tokens) return std::move(tokens).error().In(flags.text);
   Result<runtime::Windows> windows =

@@ -7,21 +7,11 @@
 
 #include "runtime/model/ollama_model.h"
 #include "runtime/text/glm_prompt.h"
-#include "runtime/text/open_tokenizer.h"
 
 namespace sluice::runtime {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A checkpoint's own tokenizer files say more than the key-values that its conversion would write.
-Result<Tokenizer> TokenizerOf(const std::string& path, LoadedModel& loaded) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) return TokenizerFromCheckpoint(path, loaded.warnings);
-  Result<Tokenizer> tokenizer = TokenizerFromMetadata(loaded.metadata);
-  if (!tokenizer) return std::move(tokenizer).error().In(path);
-  return tokenizer;
-}
 
 std::string NameOf(const std::string& path, const gguf::Metadata& metadata) {
   const auto* name = metadata.Get<std::string>("general.name");
@@ -68,6 +58,12 @@ Result<Generation> StartChat(const ChatModel& model, const Chat& chat,
 
 Result<Generation> StartText(const ChatModel& model, std::string_view text,
                              const GenerationOptions& options) {
+  const std::uint64_t context = model.model->context_length();
+  if (text.size() > context * model.tokenizer.longest_token()) {  // not worth the work of Encode
+    return MakeError(ErrorCode::kUsage, "the prompt does not fit the model's context")
+        .Expected(fmt::format("fewer than {} tokens", context))
+        .Actual(fmt::format("a text of {} bytes", text.size()));
+  }
   SLUICE_ASSIGN(std::vector<TokenId> prompt, model.tokenizer.Encode(text));
   return Generation::Start(*model.model, model.tokenizer, model.end_tokens, std::move(prompt),
                            options);

@@ -32,20 +32,6 @@ GenerationBatch::Slot GenerationBatch::TakeIdle(std::size_t index) {
   return slot;
 }
 
-// The model's room is for those at work: idle sequences make place, the oldest first.
-Result<GenerationBatch::Slot> GenerationBatch::CreateSlot() {
-  Result<SequenceId> sequence = model_.CreateSequence();
-  while (!sequence && sequence.error().code == ErrorCode::kResource && !idle_.empty()) {
-    const auto oldest =
-        std::min_element(idle_.begin(), idle_.end(),
-                         [](const Slot& a, const Slot& b) { return a.last_used < b.last_used; });
-    model_.ReleaseSequence(TakeIdle(oldest - idle_.begin()).sequence);
-    sequence = model_.CreateSequence();
-  }
-  if (!sequence) return std::move(sequence).error();
-  return Slot{*sequence, {}, 0};
-}
-
 // The idle sequence that has most in common with the prompt, unless that would throw away most of a
 // long conversation for little.
 Result<GenerationBatch::Slot> GenerationBatch::TakeSlot(const std::vector<TokenId>& prompt) {
@@ -61,7 +47,10 @@ Result<GenerationBatch::Slot> GenerationBatch::TakeSlot(const std::vector<TokenI
   const bool may_create = active_.size() + idle_.size() < max_generations_;
   const bool worth_it =
       best != idle_.size() && 2 * best_common >= std::min(idle_[best].tokens.size(), prompt.size());
-  if (may_create && !worth_it) return CreateSlot();
+  if (may_create && !worth_it) {
+    SLUICE_ASSIGN(const SequenceId sequence, model_.CreateSequence());
+    return Slot{sequence, {}, 0};
+  }
   if (!worth_it) {
     best = static_cast<std::size_t>(
         std::min_element(idle_.begin(), idle_.end(),

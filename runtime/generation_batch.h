@@ -60,7 +60,6 @@ class GenerationBatch {
   };
 
   Result<Slot> TakeSlot(const std::vector<TokenId>& prompt);
-  Result<Slot> CreateSlot();
   Slot TakeIdle(std::size_t index);
 
   LanguageModel& model_;

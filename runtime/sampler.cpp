@@ -19,35 +19,44 @@ std::uint64_t SplitMix64(std::uint64_t state) {
   return state ^ (state >> 31U);
 }
 
-Status InRange(std::string_view name, double value, double least, double most) {
-  if (value >= least && value <= most) return Ok();
+struct Bounds {
+  double least = 0;
+  double most = 0;
+
+  [[nodiscard]] bool Hold(double value) const { return value >= least && value <= most; }
+};
+constexpr Bounds kTemperature{0, 100};
+constexpr Bounds kShare{0, 1};
+
+Status InRange(std::string_view name, double value, const Bounds& bounds) {
+  if (bounds.Hold(value)) return Ok();
   return MakeError(ErrorCode::kUsage, fmt::format("{} is out of range", name))
-      .Expected(fmt::format("{} to {}", least, most))
+      .Expected(fmt::format("{} to {}", bounds.least, bounds.most))
       .Actual(fmt::format("{}", value));
 }
 
 }  // namespace
 
 Status CheckSampling(const SamplingOptions& options) {
-  SLUICE_TRY(InRange("temperature", options.temperature, 0, 100));
-  SLUICE_TRY(InRange("top_p", options.top_p, 0, 1));
-  SLUICE_TRY(InRange("min_p", options.min_p, 0, 1));
-  SLUICE_TRY(InRange("repeat_penalty", options.repeat_penalty, 0.01, 100));
-  SLUICE_TRY(InRange("presence_penalty", options.presence_penalty, -100, 100));
-  SLUICE_TRY(InRange("frequency_penalty", options.frequency_penalty, -100, 100));
-  return InRange("repeat_last_n", static_cast<double>(options.repeat_last_n), -1,
-                 std::numeric_limits<std::int32_t>::max());
+  SLUICE_TRY(InRange("temperature", options.temperature, kTemperature));
+  SLUICE_TRY(InRange("top_p", options.top_p, kShare));
+  SLUICE_TRY(InRange("min_p", options.min_p, kShare));
+  SLUICE_TRY(InRange("repeat_penalty", options.repeat_penalty, {0.01, 100}));
+  SLUICE_TRY(InRange("presence_penalty", options.presence_penalty, {-100, 100}));
+  SLUICE_TRY(InRange("frequency_penalty", options.frequency_penalty, {-100, 100}));
+  return InRange("repeat_last_n", static_cast<double>(options.repeat_last_n),
+                 {-1, std::numeric_limits<std::int32_t>::max()});
 }
 
 SamplingOptions RecommendedSampling(const gguf::Metadata& metadata) {
   SamplingOptions options;
-  const auto read = [&](std::string_view key, float& value, float least, float most) {
+  const auto read = [&](std::string_view key, float& value, const Bounds& bounds) {
     const auto* found = metadata.Get<float>(fmt::format("general.sampling.{}", key));
-    if (found != nullptr && *found >= least && *found <= most) value = *found;
+    if (found != nullptr && bounds.Hold(*found)) value = *found;
   };
-  read("temp", options.temperature, 0, 100);
-  read("top_p", options.top_p, 0, 1);
-  read("min_p", options.min_p, 0, 1);
+  read("temp", options.temperature, kTemperature);
+  read("top_p", options.top_p, kShare);
+  read("min_p", options.min_p, kShare);
   const auto* top_k = metadata.Get<std::int32_t>("general.sampling.top_k");
   if (top_k != nullptr && *top_k > 0) options.top_k = static_cast<std::uint32_t>(*top_k);
   return options;

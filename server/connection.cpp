@@ -12,18 +12,11 @@
 namespace sluice::server {
 namespace {
 
-// How long a client may keep the server waiting for the rest of a request, or for taking what it is
-// sent.
-constexpr int kPatienceMilliseconds = 10'000;
+using namespace std::chrono_literals;
 
-bool Wait(socket_t socket, short events, int milliseconds) {
-  pollfd poll_socket{socket, events, 0};
-  int ready = 0;
-  do {
-    ready = ::poll(&poll_socket, 1, milliseconds);
-  } while (ready < 0 && errno == EINTR);
-  return ready > 0 && (poll_socket.revents & (events | POLLHUP)) != 0;
-}
+constexpr auto kWritePatience = 10s;  // for a client to take what it is sent
+constexpr auto kLinger = 1s;
+constexpr std::chrono::milliseconds kSlice = 100ms;  // of a wait
 
 using NameOf = int (*)(int, sockaddr*, socklen_t*);
 
@@ -52,14 +45,41 @@ bool Connection::closed() const {
   return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-bool Connection::WaitReadable(int milliseconds) const {
-  return begin_ < end_ || Wait(socket_, POLLIN, milliseconds);
+// In slices, so that a server that stops waits for no client.
+bool Connection::Wait(short events, Clock::time_point deadline) const {
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    pollfd poll_socket{socket_, events, 0};
+    const auto slice = std::clamp(left, 0ms, kSlice);
+    const int ready = ::poll(&poll_socket, 1, static_cast<int>(slice.count()));
+    if (ready > 0) return (poll_socket.revents & (events | POLLHUP)) != 0;
+    if (ready < 0 && errno != EINTR) return false;
+    if (left <= 0ms || is_stopping_()) return false;
+  }
 }
 
-bool Connection::is_readable() const { return WaitReadable(kPatienceMilliseconds); }
+bool Connection::WaitForRequest(std::chrono::milliseconds idle,
+                                std::chrono::milliseconds patience) {
+  deadline_ = Clock::now() + idle;
+  if (!is_readable()) return false;
+  deadline_ = Clock::now() + patience;
+  return true;
+}
+
+void Connection::Linger() {
+  ::shutdown(socket_, SHUT_WR);
+  deadline_ = Clock::now() + kLinger;
+  std::array<char, 4096> rest{};
+  while (read(rest.data(), rest.size()) > 0) {
+  }
+}
+
+bool Connection::is_readable() const {
+  return begin_ < end_ || (!is_stopping_() && Wait(POLLIN, deadline_));
+}
 
 bool Connection::is_writable() const {
-  return Wait(socket_, POLLOUT, kPatienceMilliseconds) && !closed();
+  return Wait(POLLOUT, Clock::now() + kWritePatience) && !closed();
 }
 
 ssize_t Connection::read(char* data, size_t size) {
@@ -80,7 +100,7 @@ ssize_t Connection::read(char* data, size_t size) {
 }
 
 ssize_t Connection::write(const char* data, size_t size) {
-  if (!Wait(socket_, POLLOUT, kPatienceMilliseconds)) return -1;
+  if (!Wait(POLLOUT, Clock::now() + kWritePatience)) return -1;
   ssize_t count = 0;
   do {
     count = ::send(socket_, data, size, MSG_NOSIGNAL);

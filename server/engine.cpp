@@ -35,13 +35,23 @@ Engine::~Engine() {
   thread_.join();
 }
 
-Result<std::shared_ptr<Answer>> Engine::Submit(runtime::Generation generation) {
-  const std::lock_guard lock(mutex_);
+Status Engine::CheckRoomLocked() const {
   if (stopped_) return MakeError(ErrorCode::kResource, "the server is stopping");
   if (active_.size() + waiting_.size() >= capacity_) {
     return MakeError(ErrorCode::kResource, "too many requests are waiting")
         .Advice("try again later");
   }
+  return Ok();
+}
+
+Status Engine::CheckRoom() const {
+  const std::lock_guard lock(mutex_);
+  return CheckRoomLocked();
+}
+
+Result<std::shared_ptr<Answer>> Engine::Submit(runtime::Generation generation) {
+  const std::lock_guard lock(mutex_);
+  SLUICE_TRY(CheckRoomLocked());
   auto answer = std::make_shared<Answer>(std::move(generation));
   waiting_.push_back(answer);
   wake_.notify_all();

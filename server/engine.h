@@ -65,7 +65,10 @@ class Engine {
   // As Stop.
   ~Engine();
 
-  // Puts an answer in line. kResource when too many wait or the engine has stopped.
+  // Whether Submit would take an answer now. kResource when too many wait or the engine has
+  // stopped.
+  [[nodiscard]] Status CheckRoom() const;
+  // Puts an answer in line. The same errors.
   Result<std::shared_ptr<Answer>> Submit(runtime::Generation generation);
 
   // Ends every answer and takes no more.
@@ -78,6 +81,8 @@ class Engine {
   [[nodiscard]] Load load() const;
 
  private:
+  // As CheckRoom. REQUIRES: the mutex is held.
+  [[nodiscard]] Status CheckRoomLocked() const;
   void Run();
   // Takes answers from the line while there is room, and ends those that were cancelled.
   void Admit();

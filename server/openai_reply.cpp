@@ -23,6 +23,13 @@ Json UsageJson(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.reused_tokens}}}};
 }
 
+// The chunk that ends a stream whose usage was asked for; `chunk` is any other of the stream.
+Json UsageChunk(Json chunk, const Usage& usage) {
+  chunk["choices"] = Json::array();
+  chunk["usage"] = UsageJson(usage);
+  return chunk;
+}
+
 }  // namespace
 
 ChatReply::ChatReply(std::string id, std::string model, std::int64_t created,
@@ -83,12 +90,7 @@ Result<std::vector<Json>> ChatReply::End(const runtime::Generation& generation, 
   finish_reason_ = FinishName(generation.finish_reason());
   if (finish_reason_ == "stop" && !calls_.empty()) finish_reason_ = "tool_calls";
   chunks.push_back(Chunk(Json::object(), finish_reason_));
-  if (include_usage) {
-    Json last = Head("chat.completion.chunk");
-    last["choices"] = Json::array();
-    last["usage"] = UsageJson(usage);
-    chunks.push_back(std::move(last));
-  }
+  if (include_usage) chunks.push_back(UsageChunk(Head("chat.completion.chunk"), usage));
   return chunks;
 }
 
@@ -131,12 +133,7 @@ Result<std::vector<Json>> CompletionReply::End(const runtime::Generation& genera
                                                const Usage& usage, bool include_usage) {
   finish_reason_ = FinishName(generation.finish_reason());
   std::vector<Json> chunks{Object("", finish_reason_)};
-  if (include_usage) {
-    Json last = Object("", nullptr);
-    last["choices"] = Json::array();
-    last["usage"] = UsageJson(usage);
-    chunks.push_back(std::move(last));
-  }
+  if (include_usage) chunks.push_back(UsageChunk(Object("", nullptr), usage));
   return chunks;
 }
 

@@ -10,6 +10,7 @@ namespace sluice::server {
 namespace {
 
 using runtime::Json;
+using runtime::Member;
 
 Error Wrong(std::string_view field, std::string_view expected, const Json& actual) {
   return MakeError(ErrorCode::kUsage, fmt::format("'{}' is not usable", field))
@@ -17,14 +18,9 @@ Error Wrong(std::string_view field, std::string_view expected, const Json& actua
       .Actual(actual.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 100));
 }
 
-const Json* Field(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 // Each reads a field into `value` if it is there.
 Status Read(const Json& body, const char* name, bool& value) {
-  const Json* field = Field(body, name);
+  const Json* field = Member(body, name);
   if (field == nullptr) return Ok();
   if (!field->is_boolean()) return Wrong(name, "true or false", *field);
   value = field->get<bool>();
@@ -32,7 +28,7 @@ Status Read(const Json& body, const char* name, bool& value) {
 }
 
 Status Read(const Json& body, const char* name, float& value) {
-  const Json* field = Field(body, name);
+  const Json* field = Member(body, name);
   if (field == nullptr) return Ok();
   if (!field->is_number()) return Wrong(name, "a number", *field);
   value = field->get<float>();
@@ -42,7 +38,7 @@ Status Read(const Json& body, const char* name, float& value) {
 template <typename Integer>
 Status ReadInteger(const Json& body, const char* name, std::int64_t least, Integer& value) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  const Json* field = Field(body, name);
+  const Json* field = Member(body, name);
   if (field == nullptr) return Ok();
   const bool fits = field->is_number_integer() && field->get<std::int64_t>() >= least &&
                     field->get<std::int64_t>() <= kMost;
@@ -65,13 +61,14 @@ Status RefuseUnsupported(const Json& body) {
                          Fixed{"top_logprobs", 0},
                          Fixed{"logit_bias", Json::object()}};
   for (const Fixed& each : fixed) {
-    const Json* field = Field(body, each.name);
+    const Json* field = Member(body, each.name);
     if (field != nullptr && *field != each.value) {
       return MakeError(ErrorCode::kUsage, fmt::format("'{}' is not supported", each.name));
     }
   }
-  const Json* format = Field(body, "response_format");
-  if (format != nullptr && (!format->is_object() || format->value("type", "text") != "text")) {
+  const Json* format = Member(body, "response_format");
+  const Json* type = format == nullptr ? nullptr : Member(*format, "type");
+  if (format != nullptr && (type == nullptr || *type != "text")) {
     return MakeError(ErrorCode::kUsage, "'response_format' other than text is not supported");
   }
   return Ok();
@@ -79,7 +76,7 @@ Status RefuseUnsupported(const Json& body) {
 
 Status ReadStop(const Json& body, std::vector<std::string>& stop) {
   constexpr std::size_t kMaxStrings = 16;
-  const Json* field = Field(body, "stop");
+  const Json* field = Member(body, "stop");
   if (field == nullptr) return Ok();
   const Json list = field->is_array() ? *field : Json::array({*field});
   stop.clear();
@@ -93,7 +90,7 @@ Status ReadStop(const Json& body, std::vector<std::string>& stop) {
 }
 
 Status ReadSeed(const Json& body, std::optional<std::uint64_t>& seed) {
-  const Json* field = Field(body, "seed");
+  const Json* field = Member(body, "seed");
   if (field == nullptr) return Ok();
   if (!field->is_number_integer()) return Wrong("seed", "an integer", *field);
   seed = static_cast<std::uint64_t>(field->get<std::int64_t>());
@@ -115,13 +112,13 @@ Status ReadOptions(const Json& body, Request& request) {
   }
   SLUICE_TRY(ReadInteger(body, "repeat_last_n", -1, sampling.repeat_last_n));
   for (const char* name : {"max_tokens", "max_completion_tokens"}) {
-    if (Field(body, name) == nullptr) continue;
+    if (Member(body, name) == nullptr) continue;
     SLUICE_TRY(ReadInteger(body, name, 1, options.max_tokens.emplace()));
   }
   SLUICE_TRY(ReadStop(body, options.stop));
   SLUICE_TRY(ReadSeed(body, options.seed));
   SLUICE_TRY(Read(body, "stream", request.stream));
-  if (const Json* stream = Field(body, "stream_options")) {
+  if (const Json* stream = Member(body, "stream_options")) {
     if (!stream->is_object()) return Wrong("stream_options", "an object", *stream);
     SLUICE_TRY(Read(*stream, "include_usage", request.include_usage));
   }
@@ -130,17 +127,17 @@ Status ReadOptions(const Json& body, Request& request) {
 
 // Thinking can be switched in the ways that clients of this model know.
 Status ReadThinking(const Json& body, runtime::Chat& chat) {
-  if (const Json* effort = Field(body, "reasoning_effort")) chat.thinking = *effort != "none";
+  if (const Json* effort = Member(body, "reasoning_effort")) chat.thinking = *effort != "none";
   bool clear = !chat.keep_reasoning;
-  if (const Json* thinking = Field(body, "thinking")) {
-    const Json* type = thinking->is_object() ? Field(*thinking, "type") : nullptr;
+  if (const Json* thinking = Member(body, "thinking")) {
+    const Json* type = thinking->is_object() ? Member(*thinking, "type") : nullptr;
     if (type == nullptr || (*type != "enabled" && *type != "disabled")) {
       return Wrong("thinking", "{\"type\": \"enabled\"} or {\"type\": \"disabled\"}", *thinking);
     }
     chat.thinking = *type == "enabled";
     SLUICE_TRY(Read(*thinking, "clear_thinking", clear));
   }
-  if (const Json* template_arguments = Field(body, "chat_template_kwargs")) {
+  if (const Json* template_arguments = Member(body, "chat_template_kwargs")) {
     if (!template_arguments->is_object()) {
       return Wrong("chat_template_kwargs", "an object", *template_arguments);
     }
@@ -152,11 +149,11 @@ Status ReadThinking(const Json& body, runtime::Chat& chat) {
 }
 
 Status ReadTools(const Json& body, runtime::Chat& chat) {
-  const Json* choice = Field(body, "tool_choice");
+  const Json* choice = Member(body, "tool_choice");
   if (choice != nullptr && *choice != "auto" && *choice != "none") {
     return Wrong("tool_choice", "auto or none", *choice);
   }
-  const Json* tools = Field(body, "tools");
+  const Json* tools = Member(body, "tools");
   if (tools == nullptr || (choice != nullptr && *choice == "none")) return Ok();
   SLUICE_ASSIGN(chat.tools, runtime::ParseTools(*tools));
   return Ok();
@@ -183,7 +180,7 @@ Result<Request> ParseChatRequest(const std::string& body,
   request.options = defaults;
   SLUICE_TRY(ReadOptions(json, request));
   runtime::Chat chat;
-  const Json* messages = Field(json, "messages");
+  const Json* messages = Member(json, "messages");
   if (messages == nullptr) return MakeError(ErrorCode::kUsage, "'messages' is missing");
   SLUICE_ASSIGN(chat.messages, runtime::ParseMessages(*messages));
   if (chat.messages.empty()) return MakeError(ErrorCode::kUsage, "'messages' is empty");
@@ -201,7 +198,7 @@ Result<Request> ParseCompletionRequest(const std::string& body,
   request.options = defaults;
   if (!request.options.max_tokens) request.options.max_tokens = kDefaultTokens;
   SLUICE_TRY(ReadOptions(json, request));
-  const Json* prompt = Field(json, "prompt");
+  const Json* prompt = Member(json, "prompt");
   if (prompt == nullptr) return MakeError(ErrorCode::kUsage, "'prompt' is missing");
   const Json& text = prompt->is_array() && prompt->size() == 1 ? prompt->front() : *prompt;
   if (!text.is_string()) return Wrong("prompt", "one string", *prompt);

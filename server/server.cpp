@@ -25,14 +25,16 @@ using runtime::Json;
 using namespace std::chrono_literals;
 
 constexpr const char* kJsonType = "application/json";
+constexpr const char* kChatPath = "/v1/chat/completions";
+constexpr const char* kTextPath = "/v1/completions";
 constexpr auto kLookAround = 100ms;  // how often a waiting thread looks whether its client is there
 constexpr auto kKeepAlive = 15s;     // a stream without news is told that it is not dead
 constexpr int kKeepAliveRequests = 100;
-constexpr int kKeepAliveMilliseconds = 5000;
+constexpr auto kIdle = 5s;                // between two requests of a connection
 constexpr std::size_t kSpareThreads = 8;  // for what needs no model: /health, the page
 
 // The client that this thread serves.
-thread_local const Connection* current_connection = nullptr;
+thread_local Connection* current_connection = nullptr;
 
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -49,31 +51,41 @@ void Fail(const Error& error, httplib::Response& response) {
 
 // httplib's server on sockets of our own, so that handlers can see their client go away.
 class Listener final : public httplib::Server {
+ public:
+  // `patience`: for a request to arrive.
+  explicit Listener(std::chrono::milliseconds patience) : patience_(patience) {}
+
  private:
   bool process_and_close_socket(socket_t socket) override {
-    Connection connection(socket);
+    Connection connection(socket, [this] { return svr_sock_ == INVALID_SOCKET; });
     current_connection = &connection;
     bool closed = false;
     for (int request = 1; !closed && request <= kKeepAliveRequests; ++request) {
-      if (!WaitForRequest(connection)) break;
+      if (!connection.WaitForRequest(kIdle, patience_)) break;
       if (!process_request(connection, request == kKeepAliveRequests, closed, nullptr)) break;
+      closed = closed || connection.ending();
     }
+    if (connection.ending()) connection.Linger();
     current_connection = nullptr;
     ::shutdown(socket, SHUT_RDWR);
     ::close(socket);
     return true;
   }
 
-  // Looks between whether the server is being stopped.
-  bool WaitForRequest(const Connection& connection) const {
-    constexpr int kSlice = 100;
-    for (int waited = 0; waited < kKeepAliveMilliseconds; waited += kSlice) {
-      if (svr_sock_ == INVALID_SOCKET) return false;
-      if (connection.WaitReadable(kSlice)) return true;
-    }
-    return false;
-  }
+  const std::chrono::milliseconds patience_;
 };
+
+// What was refused may not have been read to its end, and httplib reads a body only where it
+// expects one. The rest must not be taken for the next request: it may be a page of another site
+// that has written it.
+void EndAfterUnread(const httplib::Request& request, httplib::Response& response) {
+  const bool has_unexpected_body =
+      request.method != "POST" &&
+      (request.has_header("Content-Length") || request.has_header("Transfer-Encoding"));
+  if (response.status < 400 && !has_unexpected_body) return;
+  response.set_header("Connection", "close");
+  current_connection->EndAfterRequest();
+}
 
 // A request that is being answered.
 struct Exchange {
@@ -160,7 +172,8 @@ class HttpServer final : public Server {
       : model_(model),
         options_(options),
         started_(Seconds()),
-        engine_(*model.model, options.parallel, options.max_waiting) {
+        engine_(*model.model, options.parallel, options.max_waiting),
+        http_(options.request_patience) {
     const std::size_t threads = options.parallel + options.max_waiting + kSpareThreads;
     http_.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
     AddRoutes();
@@ -203,15 +216,22 @@ class HttpServer final : public Server {
 
   using Body = std::optional<std::string>;
 
-  // The body, unless it is larger than allowed.
-  Body ReadBody(const httplib::ContentReader& reader) const {
+  // The body. Absent when it is larger than allowed or does not arrive; the response says so then.
+  Body ReadBody(const httplib::ContentReader& reader, httplib::Response& response) const {
     std::string body;
+    bool fits = true;
     const bool whole = reader([&](const char* data, std::size_t size) {
-      if (body.size() + size > options_.max_body_bytes) return false;
-      body.append(data, size);
-      return true;
+      fits = size <= options_.max_body_bytes - body.size();
+      if (fits) body.append(data, size);
+      return fits;
     });
-    return whole ? Body(std::move(body)) : std::nullopt;
+    if (whole) return body;
+    if (fits && response.status != 413) {  // which httplib sets for a length that is announced
+      Fail(408, MakeError(ErrorCode::kUsage, "the request has not arrived whole"), response);
+    } else {
+      Fail(413, TooLarge(), response);
+    }
+    return std::nullopt;
   }
 
   // A page of another site must not make the visitor's browser use the server: neither openly nor
@@ -237,6 +257,21 @@ class HttpServer final : public Server {
       ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
     http_.set_payload_max_length(options_.max_body_bytes);
+    // httplib would read whatever comes with a request that nobody answers.
+    http_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+      using Outcome = httplib::Server::HandlerResponse;
+      const bool is_answered =
+          request.method == "GET" || request.method == "HEAD" ||
+          (request.method == "POST" && (request.path == kChatPath || request.path == kTextPath));
+      if (is_answered) return Outcome::Unhandled;
+      response.status = 404;
+      return Outcome::Handled;
+    });
+    http_.set_post_routing_handler(EndAfterUnread);
+    http_.set_exception_handler(
+        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
+          Fail(500, MakeError(ErrorCode::kBug, "the server could not answer"), response);
+        });
     http_.Get("/", [](const httplib::Request&, httplib::Response& response) {
       response.set_content(std::string(kPage), "text/html; charset=utf-8");
     });
@@ -249,8 +284,8 @@ class HttpServer final : public Server {
       response.set_content(Dump({{"object", "list"}, {"data", Json::array({ModelJson()})}}),
                            kJsonType);
     });
-    AddAnswers("/v1/chat/completions", ParseChatRequest);
-    AddAnswers("/v1/completions", ParseCompletionRequest);
+    AddAnswers(kChatPath, ParseChatRequest);
+    AddAnswers(kTextPath, ParseCompletionRequest);
     http_.set_error_handler([](const httplib::Request& request, httplib::Response& response) {
       if (!response.body.empty()) return;
       Error error = MakeError(ErrorCode::kUsage, response.status == 413
@@ -276,8 +311,11 @@ class HttpServer final : public Server {
         return Fail(403, MakeError(ErrorCode::kUsage, "pages of other sites may not ask"),
                     response);
       }
-      const Body body = ReadBody(reader);
-      if (!body) return Fail(413, TooLarge(), response);
+      if (request.is_multipart_form_data()) {
+        return Fail(415, MakeError(ErrorCode::kUsage, "the body has to be JSON"), response);
+      }
+      const Body body = ReadBody(reader, response);
+      if (!body) return;
       const Status status = AnswerTo(parse, *body, response);
       if (!status) Fail(status.error(), response);
     });
@@ -293,6 +331,7 @@ class HttpServer final : public Server {
 
   Status AnswerTo(Parse parse, const std::string& body, httplib::Response& response) {
     SLUICE_ASSIGN(const Request request, parse(body, options_.defaults));
+    SLUICE_TRY(engine_.CheckRoom());  // before the work of making tokens
     const auto* chat = std::get_if<runtime::Chat>(&request.prompt);
     SLUICE_ASSIGN(
         runtime::Generation generation,

@@ -1,6 +1,7 @@
 // An HTTP server that speaks the OpenAI interface, with a page to chat in.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,7 +19,8 @@ struct ServerOptions {
   std::uint32_t parallel = 1;    // answers made at once
   std::size_t max_waiting = 32;  // further requests that may wait; more are refused
   std::size_t max_body_bytes = std::size_t{16} << 20;
-  runtime::GenerationOptions defaults;  // for what a request does not say
+  std::chrono::milliseconds request_patience{30'000};  // from a request's first byte to its last
+  runtime::GenerationOptions defaults;                 // for what a request does not say
 };
 
 // POST /v1/chat/completions and /v1/completions, streamed or whole; GET /v1/models, /health and the

@@ -5,10 +5,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -257,6 +258,12 @@ sluice::Status WriteShard(const std::string& path, std::vector<TensorInfo>& tens
   return sluice::Ok();
 }
 
+sluice::Status WriteJson(const fs::path& path, const ordered_json& json) {
+  SLUICE_ASSIGN(sluice::File file, sluice::File::Open(path.string(), O_WRONLY | O_CREAT | O_TRUNC));
+  const std::string text = json.dump(1);
+  return file.Write(std::as_bytes(std::span(text)));
+}
+
 // Cuts the list into shards of about equal size and writes them with their index.
 sluice::Status WriteShards(const fs::path& folder, std::vector<TensorInfo> tensors,
                            std::uint64_t shards, bool sparse) {
@@ -278,9 +285,8 @@ sluice::Status WriteShards(const fs::path& folder, std::vector<TensorInfo> tenso
     for (const TensorInfo& tensor : part) map[tensor.name] = name;
     SLUICE_TRY(WriteShard((folder / name).string(), part, sparse, weights));
   }
-  std::ofstream(folder / "model.safetensors.index.json")
-      << ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", map}}.dump(1);
-  return sluice::Ok();
+  return WriteJson(folder / "model.safetensors.index.json",
+                   {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
 }
 
 // ---- Configuration ------------------------------------------------------------------------------
@@ -388,15 +394,31 @@ sluice::Status Make(const std::string& preset_name, const fs::path& folder, Dtyp
                                         "<|system|>",     "<|user|>", "<|assistant|>",
                                         "<|observation|>"}
              : std::vector<std::string>{"<|begin_of_text|>", "<|end_of_text|>", "<|eot|>"};
-  std::ofstream(folder / "config.json")
-      << (is_glm ? GlmConfig(shape) : Llama4Config(shape)).dump(1);
-  std::ofstream(folder / "tokenizer.json")
-      << TokenizerJson(shape.at("vocab_size"), specials).dump(1);
-  std::ofstream(folder / "tokenizer_config.json")
-      << ordered_json{{"eos_token", is_glm ? "<|endoftext|>" : "<|eot|>"}}.dump(1);
+  SLUICE_TRY(WriteJson(folder / "config.json", is_glm ? GlmConfig(shape) : Llama4Config(shape)));
+  SLUICE_TRY(WriteJson(folder / "tokenizer.json", TokenizerJson(shape.at("vocab_size"), specials)));
+  SLUICE_TRY(WriteJson(folder / "tokenizer_config.json",
+                       {{"eos_token", is_glm ? "<|endoftext|>" : "<|eot|>"}}));
   TensorList list(dtype);
   is_glm ? AddGlmTensors(shape, list) : AddLlama4Tensors(shape, list);
   return WriteShards(folder, list.Take(), shards == 0 ? preset.shards : shards, sparse);
+}
+
+// FIELD=NUMBER each.
+sluice::Result<Shape> ParseChanges(const std::vector<std::string>& settings) {
+  Shape changes;
+  for (const std::string& setting : settings) {
+    const std::size_t equals = std::min(setting.find('='), setting.size());
+    const char* const end = setting.data() + setting.size();
+    std::uint64_t number = 0;
+    const char* const begin = std::min(setting.data() + equals + 1, end);
+    const auto [parsed, error] = std::from_chars(begin, end, number);
+    if (equals == 0 || error != std::errc() || parsed != end) {
+      return sluice::MakeError(sluice::ErrorCode::kUsage, "--set wants FIELD=NUMBER")
+          .Actual(setting);
+    }
+    changes[setting.substr(0, equals)] = number;
+  }
+  return changes;
 }
 
 }  // namespace
@@ -421,13 +443,10 @@ int main(int argc, char** argv) {
   app.add_option("--shards", shards, "Number of shards; default: the preset's");
   app.add_flag("--sparse", sparse, "Leave the weights as holes: all zero, no disk space");
   CLI11_PARSE(app, argc, argv);
-  Shape changes;
-  for (const std::string& setting : settings) {
-    const std::size_t equals = setting.find('=');
-    changes[setting.substr(0, equals)] = std::stoull(setting.substr(equals + 1));
-  }
+  sluice::Result<Shape> changes = ParseChanges(settings);
   const sluice::Status made =
-      Make(preset, folder, *sluice::ParseDtype(dtype_name), changes, shards, sparse);
+      changes ? Make(preset, folder, *sluice::ParseDtype(dtype_name), *changes, shards, sparse)
+              : std::move(changes).error();
   if (made) return 0;
   fmt::print(stderr, "error: {}\n", made.error().Format());
   return 1;

@@ -86,6 +86,10 @@ Status CheckFlags(const ConvertFlags& flags) {
   if (!flags.plan.quantize.type.empty()) {
     return refuse("--type and --to exclude each other", "each --to names its own type");
   }
+  if (flags.plan.quantize.has_target() || !flags.plan.quantize.save_types.empty()) {
+    return refuse("--to excludes --target-size, --target-bpw and --save-types",
+                  "a target is that of one file: give each a conversion of its own");
+  }
   if (!flags.projector.empty()) {
     return refuse("--mmproj and --to exclude each other",
                   "write the vision part with a conversion of its own");

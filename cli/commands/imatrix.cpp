@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "cli/given_files.h"
 #include "cli/window_flags.h"
 #include "formats/imatrix/writer.h"
 #include "runtime/importance_collector.h"
@@ -51,6 +52,7 @@ Result<std::vector<std::byte>> Serialize(const imatrix::Collection& collection,
 }
 
 Status Run(const ImatrixFlags& flags, const Context& context) {
+  SLUICE_TRY(CheckNotInput(flags.output, {flags.windows.model.path, flags.windows.text}));
   // Opened first: an output that exists is found before the work, not after it.
   SLUICE_ASSIGN(const std::unique_ptr<Sink> sink,
                 OpenFileSink(flags.output, 0, {flags.force, true}));

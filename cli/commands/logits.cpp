@@ -8,8 +8,9 @@
 #include <span>
 
 #include "cli/command.h"
+#include "cli/generation_flags.h"
+#include "cli/given_files.h"
 #include "core/checked.h"
-#include "core/machine.h"
 #include "runtime/model/load.h"
 #include "stages/sink.h"
 
@@ -19,20 +20,15 @@ namespace {
 using runtime::AttentionForm;
 
 struct LogitsFlags {
-  std::string model;
+  ModelFlags model;
   std::vector<runtime::TokenId> tokens;
   std::string output;
   float latent_eps = 0;  // 0: the model's own
   std::uint32_t chunk = 0;
-  int threads = 0;
-  std::string cache = "f32";
   std::string attention = "auto";
   bool force = false;
 };
 
-const std::map<std::string, gguf::TensorType> kCacheTypes{{"f32", gguf::TensorType::kF32},
-                                                          {"f16", gguf::TensorType::kF16},
-                                                          {"bf16", gguf::TensorType::kBF16}};
 const std::map<std::string, AttentionForm> kForms{{"auto", AttentionForm::kCheaper},
                                                   {"naive", AttentionForm::kNaive},
                                                   {"absorbed", AttentionForm::kAbsorbed}};
@@ -53,34 +49,25 @@ Result<std::vector<float>> Compute(const LogitsFlags& flags, runtime::Glm& model
   return logits;
 }
 
-Status Write(const LogitsFlags& flags, std::span<const float> logits) {
-  const auto bytes = std::as_bytes(logits);
+Status Run(const LogitsFlags& flags, const Context& context) {
+  SLUICE_TRY(CheckNotInput(flags.output, {flags.model.path}));
+  // Opened first: an output that exists is found before the work, not after it.
   SLUICE_ASSIGN(const std::unique_ptr<Sink> sink,
-                OpenFileSink(flags.output, bytes.size(), {flags.force, false}));
+                OpenFileSink(flags.output, 0, {flags.force, false}));
+  runtime::LoadOptions options = LoadOptionsOf(flags.model);
+  options.model.form = kForms.at(flags.attention);
+  if (flags.latent_eps > 0) options.latent_eps = flags.latent_eps;
+  SLUICE_ASSIGN(const runtime::LoadedModel loaded, runtime::LoadModel(flags.model.path, options));
+  if (!context.quiet) PrintWarnings(loaded.warnings);
+  Result<std::vector<float>> logits = Compute(flags, *loaded.model);
+  if (!logits) return std::move(logits).error().In(flags.model.path);
+  const auto bytes = std::as_bytes(std::span(*logits));
   SLUICE_TRY(sink->Append({&bytes, 1}));
   return sink->Finish();
 }
 
-Status Run(const LogitsFlags& flags, const Context& context) {
-  runtime::LoadOptions options;
-  options.model.threads = flags.threads > 0 ? flags.threads : AllowedCores();
-  options.model.cache_type = kCacheTypes.at(flags.cache);
-  options.model.form = kForms.at(flags.attention);
-  if (flags.latent_eps > 0) options.latent_eps = flags.latent_eps;
-  SLUICE_ASSIGN(const runtime::LoadedModel loaded, runtime::LoadModel(flags.model, options));
-  if (!context.quiet) PrintWarnings(loaded.warnings);
-  Result<std::vector<float>> logits = Compute(flags, *loaded.model);
-  if (!logits) return std::move(logits).error().In(flags.model);
-  return Write(flags, *logits);
-}
-
 void AddFlags(CLI::App& command, LogitsFlags& flags) {
-  command
-      .add_option(
-          "MODEL", flags.model,
-          "A GGUF file or a checkpoint folder of GLM-4 MoE Lite, or Ollama's manifest of one")
-      ->type_name("")
-      ->required();
+  AddModelFlags(command, flags.model);
   command.add_option("--tokens", flags.tokens, "Token ids, separated by commas")
       ->type_name("ID,ID,...")
       ->delimiter(',')
@@ -104,13 +91,6 @@ void AddFlags(CLI::App& command, LogitsFlags& flags) {
   AddChoices(*command.add_option("--attention", flags.attention,
                                  "Form of latent attention; default auto: the cheaper one"),
              {"auto", "naive", "absorbed"});
-  AddChoices(*command.add_option("--cache", flags.cache, "Type of the cache; default f32"),
-             {"f32", "f16", "bf16"});
-  command
-      .add_option("--threads", flags.threads,
-                  "Threads; default: the cores that affinity and cgroup allow")
-      ->type_name("NUMBER")
-      ->check(CLI::Range(1, 1024).description(""));
   command.add_flag("--force", flags.force, "Replace FILE if it exists; default: refuse");
 }
 

@@ -13,6 +13,7 @@
 #include "core/shape.h"
 #include "core/utf8.h"
 #include "pipeline/convert.h"
+#include "pipeline/measure/model.h"
 
 namespace sluice::cli {
 namespace {
@@ -45,7 +46,7 @@ double BitsPerWeight(const FilePlan& file) {
     bytes += tensor.record.bytes;
     weights += tensor.expr.elements;
   }
-  return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+  return sluice::BitsPerWeight(bytes, weights);
 }
 
 void PrintFile(const FilePlan& file) {
@@ -131,7 +132,7 @@ Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
 
 void AddPlan(CLI::App& app, Context& context) {
   CLI::App* command =
-      app.add_subcommand("plan", "Show what convert would write, without writing anything");
+      app.add_subcommand("plan", "Show what convert would write, without writing a model");
   auto flags = std::make_shared<PlanCommandFlags>();
   AddPlanFlags(*command, flags->plan);
   command

@@ -1,9 +1,12 @@
 // sluice verify CHECKPOINT OUT.gguf
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
@@ -27,7 +30,10 @@ struct VerifyFlags {
 Result<VerifyReport> Run(const VerifyFlags& flags, const ConvertOptions& options) {
   SLUICE_ASSIGN(const PlanOptions plan_options,
                 ToPlanOptions(flags.plan, !flags.projector.empty()));
-  SLUICE_ASSIGN(const Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  QuantizeFlags quantize = flags.plan.quantize;
+  if (quantize.has_target()) quantize.save_types.clear();  // that file has been written
+  SLUICE_TRY(QuantizeToTargetOf(quantize, options, /*quiet=*/true, /*overwrite=*/false, plan));
   std::vector<std::string> files{flags.model};
   if (!flags.projector.empty()) files.push_back(flags.projector);
   return Verify(plan, files, options);
@@ -74,7 +80,22 @@ void RunBytes(const VerifyFlags& flags, Context& context) {
   flags.json ? PrintJson(*report) : Print(*report, flags.model);
 }
 
-void RunLogits(const VerifyFlags& flags, Context& context) {
+// The flags of a conversion say nothing about two models that are run.
+Status CheckFlagsOfLogits(const CLI::App& command) {
+  static constexpr std::array<std::string_view, 11> kUsed{
+      "CHECKPOINT", "OUT",      "--logits",  "--tokens",        "--text", "--context",
+      "--max-diff", "--max-kl", "--threads", "--min-agreement", "--json"};
+  for (const CLI::Option* const option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (option->empty() || std::find(kUsed.begin(), kUsed.end(), name) != kUsed.end()) continue;
+    return MakeError(ErrorCode::kUsage, fmt::format("{} does not apply to --logits", name));
+  }
+  return Ok();
+}
+
+void RunLogits(const VerifyFlags& flags, const CLI::App& command, Context& context) {
+  const Status usable = CheckFlagsOfLogits(command);
+  if (!usable) return Fail(usable.error(), context);
   const Result<bool> within = VerifyLogits(
       flags.logits,
       {flags.plan.checkpoint, flags.model, flags.stream.threads, flags.json, context.quiet});
@@ -101,8 +122,8 @@ void AddVerify(CLI::App& app, Context& context) {
   AddVerifyLogitsFlags(*command, flags->logits);
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   AddStreamFlags(*command, flags->stream);
-  command->callback([flags, &context] {
-    flags->logits.enabled ? RunLogits(*flags, context) : RunBytes(*flags, context);
+  command->callback([flags, command, &context] {
+    flags->logits.enabled ? RunLogits(*flags, *command, context) : RunBytes(*flags, context);
   });
 }
 

@@ -32,6 +32,12 @@ struct Matrix {
   const MlxMatrix* mlx = nullptr;
 };
 
+// Whether elements stand for themselves, not for codes of a block.
+[[nodiscard]] constexpr bool IsPlain(gguf::TensorType type) {
+  using enum gguf::TensorType;
+  return type == kF32 || type == kF16 || type == kBF16;
+}
+
 // Rows [begin, end) of a matrix.
 struct RowRange {
   std::uint64_t begin = 0;

@@ -298,11 +298,6 @@ constexpr std::size_t kInputBytes = std::size_t{384} << 10;
 constexpr std::size_t kRowsBytes = std::size_t{256} << 10;
 constexpr std::size_t kMaxInputs = 64;
 
-bool IsPlain(gguf::TensorType type) {
-  using enum gguf::TensorType;
-  return type == kF32 || type == kF16 || type == kBF16;
-}
-
 Matrix RowsOf(const Matrix& m, RowRange rows) {
   Matrix part = m;
   part.data += rows.begin * m.row_bytes;

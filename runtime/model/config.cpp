@@ -49,11 +49,12 @@ class Keys {
     return Wrong(name, fmt::format("an integer from {} to {}", least, kMost), *value);
   }
   std::optional<double> FindReal(std::string_view name) {
-    const gguf::Value* value = Find(name);
-    if (value == nullptr) return std::nullopt;
-    const auto real = AsReal(*value);
-    if (real && std::isfinite(*real)) return real;
-    return Wrong(name, "a finite real number", *value);
+    const auto is_finite = [](float real) { return std::isfinite(real); };
+    return FindReal(name, is_finite, "a finite real number");
+  }
+  std::optional<double> FindPositive(std::string_view name) {
+    const auto is_positive = [](float real) { return std::isfinite(real) && real > 0; };
+    return FindReal(name, is_positive, "a finite number above 0");
   }
   std::optional<bool> FindFlag(std::string_view name) {
     const gguf::Value* value = Find(name);
@@ -69,6 +70,9 @@ class Keys {
   }
   std::uint32_t Count(std::string_view name) { return Required(name, FindCount(name)); }
   float Real(std::string_view name) { return static_cast<float>(Required(name, FindReal(name))); }
+  float Positive(std::string_view name) {
+    return static_cast<float>(Required(name, FindPositive(name)));
+  }
 
   void Report(Error error) { problems_.push_back(std::move(error)); }
   Status Problems() { return problems_.empty() ? Ok() : JoinErrors(std::move(problems_)); }
@@ -76,6 +80,15 @@ class Keys {
  private:
   const gguf::Value* Find(std::string_view name) {
     return metadata_.Find(fmt::format("{}.{}", prefix_, name));
+  }
+  // `is_usable` judges the number in the precision that the model computes with.
+  std::optional<double> FindReal(std::string_view name, bool (*is_usable)(float),
+                                 std::string_view expected) {
+    const gguf::Value* value = Find(name);
+    if (value == nullptr) return std::nullopt;
+    const auto real = AsReal(*value);
+    if (real && is_usable(static_cast<float>(*real))) return real;
+    return Wrong(name, expected, *value);
   }
   std::nullopt_t Wrong(std::string_view name, std::string_view expected, const gguf::Value& value) {
     Report(MakeError(ErrorCode::kCorrupt, fmt::format("key '{}.{}'", prefix_, name))
@@ -168,19 +181,19 @@ void ReadGating(Keys& keys, std::vector<std::string>& warnings) {
 
 void ReadRope(Keys& keys, Config& config) {
   RopeConfig& rope = config.rope_config;
-  rope.theta = keys.Real("rope.freq_base");
+  rope.theta = keys.Positive("rope.freq_base");
   Result<RopeScaling> scaling =
       ParseRopeScaling(keys.FindText("rope.scaling.type").value_or("none"));
   if (!scaling) return keys.Report(std::move(scaling).error());
   rope.scaling = *scaling;
   if (rope.scaling == RopeScaling::kNone) return;
-  rope.factor = keys.Real("rope.scaling.factor");
+  rope.factor = keys.Positive("rope.scaling.factor");
   if (rope.scaling == RopeScaling::kLinear) return;
   rope.original_context =
       keys.FindCount("rope.scaling.original_context_length").value_or(config.context);
-  rope.beta_fast = keys.FindReal("rope.scaling.yarn_beta_fast").value_or(rope.beta_fast);
-  rope.beta_slow = keys.FindReal("rope.scaling.yarn_beta_slow").value_or(rope.beta_slow);
-  rope.attention = keys.FindReal("rope.scaling.yarn_attn_factor");
+  rope.beta_fast = keys.FindPositive("rope.scaling.yarn_beta_fast").value_or(rope.beta_fast);
+  rope.beta_slow = keys.FindPositive("rope.scaling.yarn_beta_slow").value_or(rope.beta_slow);
+  rope.attention = keys.FindPositive("rope.scaling.yarn_attn_factor");
   // The key holds a tenth of mscale_all_dim. Files do not state mscale; published models that have
   // both give them the same value.
   constexpr double kTenth = 0.1;
@@ -206,7 +219,7 @@ Result<Config> ConfigFromMetadata(const gguf::Metadata& metadata,
   config.q_rank = keys.FindCount("attention.q_lora_rank", 0).value_or(0);
   config.kv_rank = keys.Count("attention.kv_lora_rank");
   config.ffn = keys.Count("feed_forward_length");
-  config.rms_eps = keys.Real("attention.layer_norm_rms_epsilon");
+  config.rms_eps = keys.Positive("attention.layer_norm_rms_epsilon");
   config.latent_eps = config.rms_eps;
   const std::uint32_t blocks = keys.Count("block_count");
   const std::uint32_t mtp = keys.FindCount("nextn_predict_layers", 0).value_or(0);

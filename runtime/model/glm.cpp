@@ -6,6 +6,7 @@
 #include <new>
 #include <numeric>
 
+#include "core/machine.h"
 #include "runtime/kernels/multiply.h"
 #include "runtime/kernels/vector_ops.h"
 #include "runtime/parallel/products.h"
@@ -36,7 +37,7 @@ Glm::Glm(std::unique_ptr<WeightSource> source, Weights weights, const Config& co
       config_(config),
       weights_(std::move(weights)),
       rope_(config_.rope_config, config_.rope),
-      workers_(options.threads),
+      workers_(options.threads > 0 ? options.threads : AllowedCores()),
       cache_({config_.layers, config_.cache_width(), options.cache_type}),
       attention_(config_, options.form, workers_, cache_),
       feed_forward_(config_, workers_) {}

@@ -21,7 +21,7 @@
 namespace sluice::runtime {
 
 struct GlmOptions {
-  int threads = 1;
+  int threads = 1;                                       // 0: all allowed cores
   gguf::TensorType cache_type = gguf::TensorType::kF32;  // or F16, BF16
   AttentionForm form = AttentionForm::kCheaper;
 };
@@ -38,7 +38,6 @@ class Glm final : public LanguageModel {
     return static_cast<std::uint32_t>(weights_.output.rows);
   }
   [[nodiscard]] std::uint32_t context_length() const override { return config_.context; }
-  [[nodiscard]] const Config& config() const { return config_; }
   // What a token takes in the cache of its sequence.
   [[nodiscard]] std::uint64_t cache_bytes_per_token() const { return cache_.bytes_per_token(); }
 

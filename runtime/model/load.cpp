@@ -1,12 +1,14 @@
 #include "runtime/model/load.h"
 
 #include <filesystem>
+#include <system_error>
 
 #include "pipeline/hparams.h"
 #include "pipeline/plan.h"
 #include "runtime/model/ollama_model.h"
 #include "runtime/model/rope.h"
 #include "runtime/model/weight_source.h"
+#include "runtime/text/open_tokenizer.h"
 
 namespace sluice::runtime {
 namespace {
@@ -30,7 +32,8 @@ Status ReadRope(const std::string& folder, Config& config) {
 
 Result<LoadedModel> Load(const std::string& path, const LoadOptions& options) {
   LoadedModel loaded;
-  const bool is_folder = std::filesystem::is_directory(path);
+  std::error_code error;  // a path that cannot be looked at is reported when it is opened
+  const bool is_folder = std::filesystem::is_directory(path, error);
   SLUICE_ASSIGN(std::unique_ptr<WeightSource> source,
                 is_folder ? OpenCheckpoint(path, loaded.warnings) : OpenGguf(path));
   loaded.metadata = source->metadata();
@@ -53,6 +56,16 @@ Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& option
   Error error = std::move(loaded).error().In(path);
   for (Error& further : error.more) std::move(further).In(path);
   return error;
+}
+
+Result<Tokenizer> TokenizerOf(const std::string& path, LoadedModel& loaded) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return TokenizerFromCheckpoint(path, loaded.warnings);
+  }
+  Result<Tokenizer> tokenizer = TokenizerFromMetadata(loaded.metadata);
+  if (!tokenizer) return std::move(tokenizer).error().In(path);
+  return tokenizer;
 }
 
 }  // namespace sluice::runtime

@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "formats/gguf/value.h"
 #include "runtime/model/glm.h"
+#include "runtime/text/tokenizer.h"
 
 namespace sluice::runtime {
 
@@ -30,5 +31,10 @@ struct LoadedModel {
 // the checkpoint that its blobs are (ollama_model.h). kUnsupported for any other model; further
 // errors as of OpenGguf, MakePlan, ConfigFromMetadata and LoadWeights, with the path.
 Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options);
+
+// The tokenizer of a model that was loaded from `path`; its warnings join the model's. A
+// checkpoint's own files say more than the key-values that its conversion would write. Errors as of
+// OpenTokenizer.
+Result<Tokenizer> TokenizerOf(const std::string& path, LoadedModel& loaded);
 
 }  // namespace sluice::runtime

@@ -17,11 +17,6 @@ Matrix FloatMatrix(const float* values, std::uint64_t rows, std::uint64_t column
           columns * sizeof(float)};
 }
 
-bool IsPlain(gguf::TensorType type) {
-  using enum gguf::TensorType;
-  return type == kF32 || type == kF16 || type == kBF16;
-}
-
 // One head and the memory that its blocks of positions are expanded to.
 class Head {
  public:

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <set>
 #include <string>
 
 #include "core/shape.h"
+#include "pipeline/quantize/tensor_class.h"
 #include "runtime/kernels/multiply.h"
 
 namespace sluice::runtime {
@@ -14,30 +14,27 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
-// The block number of "blk.N.rest".
-std::optional<std::uint32_t> BlockOf(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  std::uint32_t block = 0;
-  const char* const begin = name.data() + kPrefix.size();
-  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), block);
-  if (error != std::errc() || end == begin) return std::nullopt;
-  return block;
-}
 
 // Takes tensors out of a source and collects what is wrong with them.
 class Taker {
  public:
-  Taker(WeightSource& source, const Config& config) : source_(source), config_(config) {}
+  Taker(WeightSource& source, const Config& config) : source_(source), config_(config) {
+    for (const std::string_view name : source.names()) {
+      if (const auto block = BlockOf(name)) blocks_.insert(*block);
+    }
+  }
 
+  // Whether any tensor of a block is there.
+  [[nodiscard]] bool HasBlock(std::uint32_t block) const { return blocks_.contains(block); }
   [[nodiscard]] bool Has(const std::string& name) const { return source_.ShapeOf(name) != nullptr; }
 
-  // `count` matrices of one tensor, stacked along its outermost axis if `stacked`.
+  // `count` matrices of one tensor, stacked along its outermost axis if `stacked`; none, and a
+  // problem, when the tensor is not of that shape.
   std::vector<Matrix> Stack(const std::string& name, std::uint64_t count, std::uint64_t rows,
                             std::uint64_t columns, bool stacked = true) {
-    std::vector<Matrix> matrices(count);
     const Shape expected = stacked ? Shape{count, rows, columns} : Shape{rows, columns};
-    if (!Check(name, expected)) return matrices;
+    if (!Check(name, expected)) return {};
+    std::vector<Matrix> matrices(count);
     for (std::uint64_t i = 0; i < count; ++i) {
       Result<Matrix> matrix = source_.At(name, i, rows, columns);
       if (!matrix || !CanMultiply(*matrix)) {
@@ -50,7 +47,8 @@ class Taker {
     return matrices;
   }
   Matrix Take(const std::string& name, std::uint64_t rows, std::uint64_t columns) {
-    return Stack(name, 1, rows, columns, false).front();
+    const std::vector<Matrix> matrices = Stack(name, 1, rows, columns, false);
+    return matrices.empty() ? Matrix{} : matrices.front();
   }
   std::vector<float> TakeVector(const std::string& name, std::uint64_t elements) {
     if (!Check(name, {elements})) return {};
@@ -111,6 +109,7 @@ class Taker {
 
   WeightSource& source_;
   const Config& config_;
+  std::set<std::uint64_t> blocks_;
   std::set<std::string> used_;
   std::vector<Error> problems_;
   std::vector<WeightTensor> tensors_;
@@ -148,6 +147,7 @@ std::vector<MlpWeights> TakeExperts(Taker& taker, const Config& c, const std::st
   const auto up = taker.Stack(prefix + "ffn_up_exps.weight", c.experts, c.expert_ffn, c.hidden);
   const auto down = taker.Stack(prefix + "ffn_down_exps.weight", c.experts, c.hidden, c.expert_ffn);
   std::vector<MlpWeights> experts;
+  if (gate.empty() || up.empty() || down.empty()) return experts;
   for (std::size_t e = 0; e < c.experts; ++e) experts.push_back({gate[e], up[e], down[e]});
   return experts;
 }
@@ -183,6 +183,7 @@ Result<Weights> LoadWeights(WeightSource& source, const Config& config) {
     const std::string prefix = fmt::format("blk.{}.", i);
     weights.layers.push_back({TakeAttention(taker, config, prefix),
                               TakeFeedForward(taker, config, prefix, i < config.dense_layers)});
+    if (!taker.HasBlock(i)) break;  // the rest is missing as well: a key may claim any number
   }
   weights.norm = taker.TakeVector("output_norm.weight", config.hidden);
   weights.output =

@@ -61,8 +61,9 @@ struct Weights {
 };
 
 // Finds every tensor of the model in `source`, which the result points into, and checks its shape.
-// All problems are reported in one Error. kMissing, kMismatch: tensors. kUnsupported: a type
-// without values, or a tensor outside the multi-token-prediction layers that nothing uses.
+// All problems are reported in one Error, up to the first block of which nothing is there.
+// kMissing, kMismatch: tensors. kUnsupported: a type without values, or a tensor outside the
+// multi-token-prediction layers that nothing uses.
 Result<Weights> LoadWeights(WeightSource& source, const Config& config);
 
 }  // namespace sluice::runtime

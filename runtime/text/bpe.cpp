@@ -122,7 +122,7 @@ const BytePairEncoder::Merge* BytePairEncoder::Find(TokenId left, TokenId right)
 }
 
 Status BytePairEncoder::Encode(std::string_view piece, std::vector<TokenId>& ids) const {
-  if (const auto found = whole_.find(std::string(piece)); found != whole_.end()) {
+  if (const auto found = whole_.find(piece); found != whole_.end()) {
     ids.push_back(found->second);
     return Ok();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,7 +43,11 @@ class BytePairEncoder {
   Status AddMerge(std::string_view text, std::uint32_t rank,
                   const std::unordered_map<std::string_view, TokenId>& ids);
 
-  std::unordered_map<std::string, TokenId> whole_;   // by bytes; empty without ignore_merges
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+  // By bytes; empty without ignore_merges.
+  std::unordered_map<std::string, TokenId, Hash, std::equal_to<>> whole_;
   std::vector<std::int64_t> byte_ids_;               // [256], -1 without a token
   std::unordered_map<std::uint64_t, Merge> merges_;  // by left << 32 | right
 };

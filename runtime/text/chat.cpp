@@ -10,12 +10,6 @@ namespace {
 
 Error Wrong(std::string_view what) { return MakeError(ErrorCode::kUsage, what); }
 
-const Json* Member(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 const std::string* StringMember(const Json& object, const char* key) {
   const Json* member = Member(object, key);
   return member == nullptr ? nullptr : member->get_ptr<const std::string*>();

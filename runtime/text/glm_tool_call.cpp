@@ -66,12 +66,6 @@ class ArgumentReader {
   std::string_view pending_;
 };
 
-const Json* Member(const Json* object, const std::string& key) {
-  if (object == nullptr || !object->is_object()) return nullptr;
-  const auto found = object->find(key);
-  return found == object->end() ? nullptr : &*found;
-}
-
 void AddTypes(const Json* schema, std::set<std::string>& types) {
   const Json* type = Member(schema, "type");
   if (type != nullptr && type->is_string()) types.insert(type->get<std::string>());

@@ -73,6 +73,15 @@ Result<Json> ParseJson(std::string_view text) {
       .Expected(fmt::format("at most {} levels", kMaxDepth));
 }
 
+const Json* Member(const Json& object, const std::string& key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+const Json* Member(const Json* object, const std::string& key) {
+  return object == nullptr ? nullptr : Member(*object, key);
+}
+
 std::string PythonJson(const Json& value) {
   std::string out;
   Append(value, out);

@@ -13,6 +13,9 @@ Tokenizer::Tokenizer(TokenizerParts parts) {
   auto added = std::make_shared<AddedTokens>();
   for (const TokenId id : parts.added) added->Add(std::string(parts.bytes.StringAt(id)), id);
   added_ = std::move(added);
+  for (TokenId id = 0; id < parts.bytes.size(); ++id) {
+    longest_token_ = std::max(longest_token_, parts.bytes.StringAt(id).size());
+  }
   std::vector<TokenId>& ends = parts.end_tokens;
   std::sort(ends.begin(), ends.end());
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());

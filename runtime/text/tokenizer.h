@@ -1,6 +1,7 @@
 // A model's tokenizer: text to token ids and back.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -47,6 +48,8 @@ class Tokenizer {
   // The added token of exactly this text: "<|user|>".
   [[nodiscard]] std::optional<TokenId> FindAdded(std::string_view text) const;
 
+  // Bytes of the longest token: a text of n tokens has at most n times as many.
+  [[nodiscard]] std::size_t longest_token() const { return longest_token_; }
   // Tokens that end an answer, in ascending order.
   [[nodiscard]] const std::vector<TokenId>& end_tokens() const { return parts_->end_tokens; }
   // Ids from this number on have no token.
@@ -57,6 +60,7 @@ class Tokenizer {
  private:
   std::shared_ptr<const TokenizerParts> parts_;
   std::shared_ptr<const AddedTokens> added_;
+  std::size_t longest_token_ = 0;
 };
 
 }  // namespace sluice::runtime

@@ -126,7 +126,7 @@ def test_largest_difference_of_floats(tmp_path, base):
     assert lines == ["tensor two: bytes, A F32, B F32, largest difference 1.5"]
 
 
-def test_difference_in_one_bit_of_zero(tmp_path, base):
+def test_difference_in_one_bit_of_zero(tmp_path):
     b = write(tmp_path / "b.gguf", tensors={**TENSORS, "one": TENSORS["one"] * numpy.float32(-1)})
     a = write(tmp_path / "c.gguf", tensors={**TENSORS, "one": numpy.abs(TENSORS["one"])})
     assert diff(a, b)[0][0]["largest_difference"] == 10

@@ -138,7 +138,7 @@ def test_importance_and_rules(converted, tmp_path):
     assert sha256(out) == sha256(one)
 
 
-def test_bad_input_of_quantize(converted, tiny, tmp_path):
+def test_bad_input_of_quantize(converted, tmp_path):
     out = tmp_path / "out.gguf"
     source = converted["llama-q256"]
     assert_fails(run("quantize", source, out), 2, "--type")

@@ -178,6 +178,9 @@ def test_targets_that_say_nothing_useful(tmp_path, target, words):
     (["OUT"], ["OUT and --to"]),
     (["--type", "Q8_0"], ["--type and --to"]),
     (["--mmproj", "p.gguf"], ["--mmproj and --to"]),
+    (["--target-size", "1G"], ["--to excludes", "--target-size"]),
+    (["--target-bpw", "4"], ["--to excludes", "--target-bpw"]),
+    (["--save-types", "types"], ["--to excludes", "--save-types"]),
 ])
 def test_flags_that_exclude_to(tmp_path, arguments, words):
     arguments = [word.replace("OUT", str(tmp_path / "out.gguf")) for word in arguments]

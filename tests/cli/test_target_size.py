@@ -259,6 +259,16 @@ def test_bad_input(arguments, words, tmp_path):
     assert not out.exists()
 
 
+def test_verify_chooses_the_same_types(sizes, tmp_path):
+    out = tmp_path / "out.gguf"
+    types = choose(out, "--target-size", sizes[3])
+    lines = out.with_suffix(".types")
+    result = run("verify", MODEL, out, *PRE, "--target-size", sizes[3], "--save-types", lines)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert lines.read_text() == types
+    assert run("verify", MODEL, out, *PRE, "--target-size", sizes[4]).returncode == 1
+
+
 def test_a_file_of_types_is_not_replaced(sizes, tmp_path):
     lines = tmp_path / "mine"
     lines.write_text("mine")

@@ -10,7 +10,6 @@ from sluice_cli import (copy_checkpoint, load_tensors, read_safetensors, refuse,
                         write_tensors)
 
 NORM = "model.norm.weight"
-EMBEDDING = "model.embed_tokens.weight"
 
 
 @pytest.fixture

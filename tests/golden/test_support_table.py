@@ -4,7 +4,7 @@ import json
 import pytest
 
 from converted import DIALECTS, text_only_llama4
-from sluice_cli import GOLDEN, run
+from sluice_cli import GOLDEN, assert_fails, copy_checkpoint, edit_json, run
 
 CHECKPOINTS = sorted(path for path in (GOLDEN / "checkpoints").iterdir() if path.is_dir())
 DOCUMENT = GOLDEN.parent.parent / "docs" / "support.md"
@@ -57,5 +57,9 @@ def test_plan_prints_the_row_of_its_file(dialect):
     assert f"str  {architecture}\n" in result.stdout
 
 
-def test_refused_family_is_named():
+def test_refused_family_is_named(tmp_path):
+    checkpoint = copy_checkpoint("lfm2-tiny", tmp_path)
+    edit_json(checkpoint / "config.json",
+              lambda config: config.update(architectures=["Lfm2VlForConditionalGeneration"]))
+    assert_fails(run("convert", checkpoint, tmp_path / "out.gguf"), 4, "Lfm2VlForConditionalGeneration")
     assert "Refused by name: LFM2-VL (`Lfm2VlForConditionalGeneration`)." in DOCUMENT.read_text()

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "byte_tokenizer.h"
 #include "result_matchers.h"
 #include "runtime/generation_batch.h"
 #include "toy_model.h"
@@ -14,36 +15,20 @@
 namespace sluice::runtime {
 namespace {
 
+using ::sluice::testing::ByteTokenizer;
 using ::sluice::testing::Fails;
 using ::sluice::testing::IsOk;
 using testing::ToyModel;
 
 // Ids are bytes: 0 to 255 stand for themselves, 256 ends an answer.
-constexpr TokenId kEnd = 256;
+constexpr TokenId kEnd = sluice::testing::kEndToken;
 constexpr std::uint32_t kVocabulary = 260;  // with three rows of padding
 
-class ByteEncoder : public SectionEncoder {
- public:
-  Status Encode(std::string_view section, std::vector<TokenId>& ids) const override {
-    for (const char c : section) ids.push_back(static_cast<std::uint8_t>(c));
-    return Ok();
-  }
-};
-
-Tokenizer Bytes() {
-  TokenizerParts parts;
-  parts.encoder = std::make_unique<ByteEncoder>();
-  for (int byte = 0; byte < 256; ++byte)
-    parts.bytes.Append(std::string(1, static_cast<char>(byte)));
-  parts.bytes.Append("<end>");
-  return Tokenizer(std::move(parts));
-}
-
-std::vector<TokenId> Ids(const std::string& text) { return *Bytes().Encode(text); }
+std::vector<TokenId> Ids(const std::string& text) { return *ByteTokenizer().Encode(text); }
 
 Result<Generation> Start(const LanguageModel& model, const std::string& prompt,
                          const GenerationOptions& options = {}) {
-  return Generation::Start(model, Bytes(), {kEnd}, Ids(prompt), options);
+  return Generation::Start(model, ByteTokenizer(), {kEnd}, Ids(prompt), options);
 }
 
 // A row of logits that leaves no doubt.
@@ -214,7 +199,7 @@ TEST(GenerationBatch, RunsOnlyWhatIsNewOfAConversation) {
   model.tokens_run = 0;
   std::vector<TokenId> prompt_ids;
   for (const char c : second) prompt_ids.push_back(static_cast<std::uint8_t>(c));
-  auto generation = Generation::Start(model, Bytes(), {kEnd}, prompt_ids, Greedy(5));
+  auto generation = Generation::Start(model, ByteTokenizer(), {kEnd}, prompt_ids, Greedy(5));
   ASSERT_THAT(generation, IsOk());
   ASSERT_THAT(batch.Add(*generation), IsOk());
   EXPECT_EQ(batch.reused_tokens(*generation), 309U);
@@ -223,7 +208,7 @@ TEST(GenerationBatch, RunsOnlyWhatIsNewOfAConversation) {
   EXPECT_EQ(model.tokens_run, 5U + 4U);
   // The same prompt once more: its last token is run again for its logits.
   model.tokens_run = 0;
-  auto again = Generation::Start(model, Bytes(), {kEnd}, prompt_ids, Greedy(5));
+  auto again = Generation::Start(model, ByteTokenizer(), {kEnd}, prompt_ids, Greedy(5));
   ASSERT_THAT(RunGeneration(batch, *again, [](const std::string&) { return true; }), IsOk());
   EXPECT_EQ(again->tokens(), generation->tokens());
   EXPECT_EQ(model.tokens_run, 5U);
@@ -244,14 +229,9 @@ TEST(GenerationBatch, KeepsTheConversationThatAPromptGoesOn) {
   EXPECT_LE(model.tokens_run, 5U);
 }
 
-TEST(GenerationBatch, MakesRoomByForgettingIdleSequences) {
+TEST(GenerationBatch, SaysWhenTheModelHasNoRoom) {
   ToyModel model(kVocabulary, 100, 1);
   GenerationBatch batch(model, 4);
-  for (const std::string prompt : {"abc", "xyz", "abd"}) {
-    Generation generation = *Start(model, prompt, Greedy(3));
-    ASSERT_THAT(RunGeneration(batch, generation, [](const std::string&) { return true; }), IsOk());
-    EXPECT_EQ(generation.tokens(), Expected(prompt, 3));
-  }
   Generation first = *Start(model, "abc", Greedy(3));
   Generation second = *Start(model, "xyz", Greedy(3));
   ASSERT_THAT(batch.Add(first), IsOk());

@@ -31,7 +31,7 @@ def click(page, button):
 
 
 def test_chats_in_a_browser(tmp_path):
-    server = ToyServer(1, 4, 20_000)
+    server = ToyServer(1, 4, 50_000)
     page = Browser(server.url + "/", tmp_path)
     try:
         page.wait_for("document.title === 'toy'")
@@ -46,14 +46,14 @@ def test_chats_in_a_browser(tmp_path):
         say(page, "SAY:two|")
         assert [text for _, text in messages(page)] == ["SAY:one|", "one", "SAY:two|", "two"]
 
-        kind, text = say(page, "x" * 30_000)
+        kind, text = say(page, "x" * 60_000)
         assert kind == "message error"
         assert "does not fit the model's context" in text
         assert "told to fail" in say(page, "FAIL")[1]
         assert say(page, "SAY:on|") == ["message assistant", "on"]
 
-        send(page, "SAY:SLOW " + "x" * 5000 + "|")
-        page.wait_for("[...document.querySelectorAll('.assistant')].at(-1).innerText.includes('SLOW')")
+        send(page, "SAY:HOLD|")
+        page.wait_for("[...document.querySelectorAll('.assistant')].at(-1).innerText.includes('HOLD.')")
         click(page, "send")  # which says Stop meanwhile
         page.wait_for(IDLE)
         wait_until(server.is_idle, "the answer has ended")

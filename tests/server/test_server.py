@@ -1,5 +1,6 @@
 """The server by way of the official `openai` client, with a model that says what it is told."""
 import json
+import select
 import socket
 import threading
 import urllib.request
@@ -16,6 +17,8 @@ TOOLS = [{"type": "function", "function": {
         "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]
 CALL = ("<tool_call>get_weather<arg_key>city</arg_key><arg_value>Köln</arg_value>"
         "<arg_key>days</arg_key><arg_value>3</arg_value></tool_call>")
+
+HOLD_CONTEXT = 10**8  # room for dots
 
 
 @pytest.fixture
@@ -200,13 +203,16 @@ def chat(**fields):
     (chat(max_tokens=2**70), "'max_tokens' is not usable"), (chat(stop=[1]), "'stop' is not usable"),
     (chat(seed="x"), "'seed' is not usable"), (chat(stream=1), "'stream' is not usable"),
     (chat(n=2), "'n' is not supported"), (chat(logprobs=True), "'logprobs' is not supported"),
-    (chat(response_format={"type": "json_object"}), "'response_format'"),
+    *((chat(response_format=format), "'response_format' other than text")
+      for format in ({"type": "json_object"}, {"type": 5}, {"type": None}, "text")),
     (chat(tools={}), "tools is no list"), (chat(tools=[{"function": {}}]), "tools[0] has no function"),
     (chat(tool_choice="required"), "'tool_choice' is not usable"),
     (chat(thinking={"type": "maybe"}), "'thinking' is not usable"),
     (chat(chat_template_kwargs=[]), "'chat_template_kwargs' is not usable"),
     (chat(messages=[{"role": "user", "content": "x" * 5000}]),
      "the prompt does not fit the model's context: expected fewer than 4096 tokens, got 50"),
+    (chat(messages=[{"role": "user", "content": "x" * 30_000}]),
+     "the prompt does not fit the model's context: expected fewer than 4096 tokens, got a text of 30"),
 ])
 def test_refuses_bad_requests(body, words, toy):
     status, reply = toy.post(body)
@@ -245,6 +251,49 @@ def test_refuses_requests_of_other_sites(toy):
         assert toy.post(chat(), headers=headers)[0] == 200
 
 
+def replies(toy, *requests):
+    """All that comes on one connection, to which everything is sent at once, until it is closed."""
+    with toy.connect() as connection:
+        connection.sendall(b"".join(requests))
+        return connection.makefile("rb").read()
+
+
+def request(body=b"", headers=b"", start=b"POST /v1/chat/completions"):
+    length = b"Content-Length: %d\r\n" % len(body) if body else b""
+    return start + b" HTTP/1.1\r\n" + headers + length + b"\r\n" + body
+
+
+HEALTH = request(start=b"GET /health")
+
+
+def test_answers_all_requests_of_a_connection(toy):
+    last = request(headers=b"Connection: close\r\n", start=b"GET /health")
+    reply = replies(toy, HEALTH, request(chat()), last)
+    assert reply.count(b"HTTP/1.1 200 ") == 3
+
+
+@pytest.mark.parametrize("first, status", [
+    (request(HEALTH, b"Origin: http://elsewhere.example\r\n"), 403),
+    (request(HEALTH, b"Content-Type: multipart/form-data; boundary=b\r\n"), 415),
+    (request(b"", b"Transfer-Encoding: chunked\r\n") +
+     b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000) + HEALTH, 413),
+    (request(HEALTH, start=b"POST /health"), 404),
+    (request(HEALTH, start=b"PUT /v1/chat/completions"), 404),
+    (request(HEALTH, start=b"GET /v1/models"), 200),
+    (b"GET\r\n\r\n" + HEALTH, 400),
+])
+def test_takes_no_unread_rest_for_a_request(first, status, toy):
+    reply = replies(toy, first, HEALTH)
+    assert reply.startswith(b"HTTP/1.1 %d " % status), reply
+    assert reply.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in reply
+
+
+def test_an_exception_is_an_error(toy):
+    status, reply = toy.post(chat(messages=[{"role": "user", "content": "THROW"}]))
+    assert (status, reply["error"]["message"]) == (500, "the server could not answer")
+
+
 @pytest.mark.parametrize("answer", ["<tool_call></tool_call>", "<tool_call>get_weather"])
 def test_a_broken_tool_call_is_an_error(answer, toy):
     with pytest.raises(openai.InternalServerError, match="tool call"):
@@ -266,7 +315,7 @@ def test_survives_a_model_that_fails(toy):
 def test_survives_garbage(toy):
     for garbage in (b"\x00\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/chat/completions HTTP/1.1\r\n"
                     b"Content-Length: 99999\r\n\r\n{", b"A" * 100_000):
-        with socket.create_connection(("127.0.0.1", toy.port)) as connection:
+        with toy.connect() as connection:
             connection.sendall(garbage)
     assert toy.say("fine").choices[0].message.content == "fine"
 
@@ -290,66 +339,99 @@ def in_background(function, *arguments, **options):
 
 
 def test_answers_several_at_once_and_lets_others_wait(start):
-    server = start(2, 8)
-    running = [in_background(server.say, f"SLOW {number} " + "x" * 40) for number in range(5)]
+    server = start(2, 8, HOLD_CONTEXT)
+    running = [in_background(server.say, f"HOLD {number}") for number in range(5)]
     wait_until(lambda: server.health() == {"status": "ok", "active": 2, "waiting": 3},
                "two answers are made and three wait")
+    server.tell()
     for number, (thread, results) in enumerate(running):
         thread.join()
-        assert results[0].choices[0].message.content == f"SLOW {number} " + "x" * 40
+        assert results[0].choices[0].message.content.rstrip(".") == f"HOLD {number}"
     assert server.is_idle()
 
 
 def test_refuses_when_too_many_wait(start):
-    server = start(1, 1)
-    running = [in_background(server.say, "SLOW " + "x" * 300) for _ in range(2)]
+    server = start(1, 1, HOLD_CONTEXT)
+    running = [in_background(server.say, "HOLD") for _ in range(2)]
     wait_until(lambda: server.health()["waiting"] == 1, "one waits")
     with pytest.raises(openai.InternalServerError, match="too many requests are waiting") as refused:
-        server.say("x")
+        server.say("THROW")  # refused before it is made into tokens
     assert refused.value.status_code == 503
+    server.tell()
     for thread, results in running:
         thread.join()
         assert results[0].choices[0].finish_reason == "stop"
     assert server.say("x").choices[0].message.content == "x"
 
 
+# The answers below would never end of themselves.
+
+
 def test_ends_the_answer_of_a_stream_that_is_closed(start):
-    server = start(1, 4, 20_000)
-    stream = server.say("SLOW " + "x" * 3000, stream=True)
+    server = start(1, 4, HOLD_CONTEXT)
+    stream = server.say("HOLD", stream=True)
     for chunk in stream:
         if chunk.choices[0].delta.content:
             break
     stream.close()
-    wait_until(server.is_idle, "the answer has ended", 10)
+    wait_until(server.is_idle, "the answer has ended")
     assert server.say("next").choices[0].message.content == "next"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_ends_the_answer_of_a_client_that_is_gone(stream, start):
-    server = start(1, 4, 20_000)
+    server = start(1, 4, HOLD_CONTEXT)
     body = json.dumps({"stream": stream, "messages": [
-        {"role": "user", "content": "SAY:SLOW " + "x" * 3000 + "|"}]}).encode()
+        {"role": "user", "content": "SAY:HOLD|"}]}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
     clients = []
     for _ in range(3):  # one is answered, two wait
-        clients.append(socket.create_connection(("127.0.0.1", server.port)))
+        clients.append(server.connect())
         clients[-1].sendall(head.encode() + body)
     wait_until(lambda: server.health() == {"status": "ok", "active": 1, "waiting": 2}, "all are in")
     for client in clients:
         client.close()
-    wait_until(server.is_idle, "the answers have ended", 10)
+    wait_until(server.is_idle, "the answers have ended")
     assert server.say("next").choices[0].message.content == "next"
 
 
 def test_stops_in_the_middle_of_answers(start):
-    server = start(1, 4, 20_000)
-    long = "SLOW " + "x" * 9000  # minutes
-    running = [in_background(server.say, long) for _ in range(2)]
-    running.append(in_background(lambda: list(server.say(long, stream=True))))
+    server = start(1, 4, HOLD_CONTEXT)
+    running = [in_background(server.say, "HOLD") for _ in range(2)]
+    running.append(in_background(lambda: list(server.say("HOLD", stream=True))))
     wait_until(lambda: server.health()["waiting"] == 2, "two wait")
-    server.process.stdin.close()
-    assert server.process.wait(60) == 0, "it waited for the answers"
+    server.stop()
     for thread, _ in running:
+        thread.join()
+
+
+def drip(connection):
+    """Sends a header without end, until the server has had enough."""
+    connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
+    try:
+        while not select.select([connection], [], [], 0.02)[0]:
+            connection.sendall(b"x")
+    except ConnectionError:
+        pass
+
+
+def test_waits_only_so_long_for_a_request(start):
+    server = start(1, 4, 4096, 300)
+    with server.connect() as connection:
+        drip(connection)
+    body = b"POST /v1/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
+    with server.connect() as connection:
+        connection.sendall(body)
+        reply = connection.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 408 ") and b"has not arrived whole" in reply
+
+
+def test_stops_in_the_middle_of_a_request(start):
+    server = start(1, 4, 4096, 10**9)
+    with server.connect() as connection:
+        thread, _ = in_background(drip, connection)
+        wait_until(lambda: server.health()["status"] == "ok", "it serves others")
+        server.stop()
         thread.join()
 
 

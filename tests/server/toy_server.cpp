@@ -1,22 +1,26 @@
 // A server whose model says what it is told, for tests of everything around a model.
 //
-//   sluice-toy-server [PARALLEL [MAX_WAITING [CONTEXT]]]
+//   sluice-toy-server [PARALLEL [MAX_WAITING [CONTEXT [PATIENCE_MILLISECONDS]]]]
 //
 // Prints its port and serves until standard input ends. Tokens are bytes. The answer to a prompt is
 // what stands behind "SAY:" in its last user message, up to "|"; further turns of the model after
-// the same message say what stands behind further "SAY:". "SLOW" in the message makes each token
-// take a while, "FAIL" makes the model fail.
+// the same message say what stands behind further "SAY:". "HOLD" in the message makes the model go
+// on with dots, slowly, until a byte comes on standard input; "FAIL" makes it fail. "THROW" makes
+// the tokenizer throw.
 #include <fmt/format.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "byte_tokenizer.h"
 #include "runtime/chat_model.h"
 #include "server/server.h"
 
@@ -25,26 +29,18 @@ namespace {
 using namespace sluice;
 using namespace sluice::runtime;
 
-constexpr TokenId kEnd = 256;
+constexpr TokenId kEnd = sluice::testing::kEndToken;
 constexpr std::uint32_t kVocabulary = 257;
 
-class ByteEncoder : public SectionEncoder {
+std::atomic<bool> told_to_end{false};
+
+class ThrowingEncoder : public sluice::testing::ByteEncoder {
  public:
   Status Encode(std::string_view section, std::vector<TokenId>& ids) const override {
-    for (const char c : section) ids.push_back(static_cast<std::uint8_t>(c));
-    return Ok();
+    if (section.find("THROW") != std::string_view::npos) throw std::runtime_error("as told");
+    return ByteEncoder::Encode(section, ids);
   }
 };
-
-Tokenizer Bytes() {
-  TokenizerParts parts;
-  parts.encoder = std::make_unique<ByteEncoder>();
-  for (int byte = 0; byte < 256; ++byte) {
-    parts.bytes.Append(std::string(1, static_cast<char>(byte)));
-  }
-  parts.bytes.Append("<end>");
-  return Tokenizer(std::move(parts));
-}
 
 // What the model is to say after a text, and what it has said of it already.
 struct Script {
@@ -96,15 +92,17 @@ class ScriptedModel : public LanguageModel {
       if (text.find("FAIL") != std::string::npos) {
         return MakeError(ErrorCode::kBug, "the toy model was told to fail");
       }
-      if (text.find("SLOW") != std::string::npos) {
+      const bool held = text.find("HOLD") != std::string::npos && !told_to_end.load();
+      if (held) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
       if (input.logits.empty()) continue;
       const Script script = ScriptOf(text);
       std::fill(input.logits.begin(), input.logits.end(), 0.0F);
       const std::size_t at = script.said.size();
+      const TokenId last = held ? TokenId{'.'} : kEnd;
       const TokenId next =
-          at < script.answer.size() ? static_cast<std::uint8_t>(script.answer[at]) : kEnd;
+          at < script.answer.size() ? static_cast<std::uint8_t>(script.answer[at]) : last;
       input.logits[next] = 1000.0F;
     }
     return Ok();
@@ -128,8 +126,9 @@ int main(int argc, char** argv) {
   options.parallel = Argument(argc, argv, 1, 2);
   options.max_waiting = Argument(argc, argv, 2, 8);
   options.max_body_bytes = 100'000;
+  options.request_patience = std::chrono::milliseconds(Argument(argc, argv, 4, 30'000));
   const ChatModel model{std::make_unique<ScriptedModel>(Argument(argc, argv, 3, 4096)),
-                        Bytes(),
+                        sluice::testing::ByteTokenizer(std::make_unique<ThrowingEncoder>()),
                         {kEnd},
                         {},
                         "toy",
@@ -141,7 +140,6 @@ int main(int argc, char** argv) {
   }
   fmt::print("{}\n", (*server)->port());
   std::fflush(stdout);
-  while (std::getchar() != EOF) {
-  }
+  while (std::getchar() != EOF) told_to_end.store(true);
   return 0;
 }

@@ -1,6 +1,7 @@
 """tests/server/toy_server.cpp as a process: a server whose model says what it is told."""
 import json
 import os
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -42,6 +43,14 @@ class ToyServer:
     def is_idle(self):
         health = self.health()
         return health["active"] == 0 and health["waiting"] == 0
+
+    def tell(self):
+        """Ends the answers of "HOLD"."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), TIMEOUT_SECONDS)
 
     def stop(self):
         self.process.stdin.close()

@@ -163,6 +163,23 @@ TEST(Config, EveryRequiredKeyIsRequired) {
   }
 }
 
+TEST(Config, NumbersThatOthersAreDividedByAreAboveZero) {
+  for (const char* name : {"attention.layer_norm_rms_epsilon", "rope.freq_base",
+                           "rope.scaling.factor", "rope.scaling.yarn_beta_fast",
+                           "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_attn_factor"}) {
+    const std::string key = std::string("glm4moelite.") + name;
+    for (const double value : {0.0, -1.0, 1e-60, 1e300}) {  // in single precision: 0 and infinity
+      Metadata metadata = Ollama();
+      metadata.Set("glm4moelite.rope.scaling.type", std::string("yarn"));
+      metadata.Set("glm4moelite.rope.scaling.factor", 4.0);
+      EXPECT_THAT(Read(metadata), IsOk());
+      metadata.Set(key, value);
+      EXPECT_THAT(Read(metadata), Fails(ErrorCode::kCorrupt,
+                                        "key '" + key + "': expected a finite number above 0"));
+    }
+  }
+}
+
 TEST(Config, HeadsNeedRoomForRotation) {
   for (const std::uint32_t width : {63U, 256U, 300U}) {
     Metadata metadata = Ollama();

@@ -8,7 +8,7 @@ import pytest
 from gguf import GGUFReader
 
 from glm_reference import Reference
-from sluice_cli import GOLDEN, Gguf, assert_fails, convert, run
+from sluice_cli import GOLDEN, Gguf, assert_fails, convert, copy_checkpoint, run
 from test_logits import make_checkpoint
 
 CONTEXT = 40
@@ -230,3 +230,19 @@ def test_bad_input(text, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gguf", "short.txt"]
     assert run("imatrix", glm, text, out, "--context", 32, "--force").returncode == 0
     assert out.read_bytes()[:4] == b"GGUF"
+
+
+def test_sources_are_not_replaced(text, tmp_path):
+    checkpoint = copy_checkpoint("glm-tiny", tmp_path)
+    model = tmp_path / "model.gguf"
+    convert(checkpoint, model)
+    own = tmp_path / "own.txt"
+    own.write_bytes(text.read_bytes())
+    link = tmp_path / "link.gguf"
+    link.symlink_to(model)
+    shard = checkpoint / "model-00001-of-00002.safetensors"
+    for source, out in ((model, model), (model, link), (model, own), (checkpoint, shard)):
+        before = out.read_bytes()
+        result = run("imatrix", source, own, out, "--context", CONTEXT, "--force")
+        assert_fails(result, 2, "one of the sources", out)
+        assert out.read_bytes() == before

@@ -141,6 +141,30 @@ def test_flags(tmp_path):
     assert (tmp_path / "out.f32").stat().st_size == 3 * 520 * 4
 
 
+def test_the_model_is_not_replaced(tmp_path):
+    model = tiny_gguf(tmp_path)
+    before = model.read_bytes()
+    result = run("logits", model, "--tokens", TOKENS, "--output", model, "--force")
+    assert_fails(result, 2, "one of the sources", model)
+    assert model.read_bytes() == before
+
+
+def test_an_output_that_cannot_be_written_is_found_first(tmp_path):
+    result = run("logits", tmp_path / "none", "--tokens", TOKENS, "--output", tmp_path / "no" / "x")
+    assert_fails(result, 5, tmp_path / "no" / "x")
+    assert_fails(logits(tmp_path / "none", tmp_path), 3, "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    assert_fails(logits("x" * 300, tmp_path), 5, "File name too long")
+
+
+def test_numbers_that_are_not_above_zero(tmp_path):
+    model = tiny_gguf(tmp_path, "--set", "deepseek2.rope.freq_base=f32:0")
+    assert_fails(logits(model, tmp_path), 3, "'deepseek2.rope.freq_base'", "above 0, got 0")
+
+
 def test_missing_and_broken_files(tmp_path):
     assert_fails(logits(tmp_path / "nothing.gguf", tmp_path), 3, "nothing.gguf")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")

@@ -95,6 +95,15 @@ def test_texts(quantized, tmp_path):
     assert_fails(run("verify", "--logits", GLM, quantized, "--text", tmp_path / "none"), 3, "none")
 
 
+@pytest.mark.parametrize("flag", [
+    ("--type", "Q8_0"), ("--dialect", "ollama"), ("--no-mtp",), ("--mmproj", "p"), ("--io", "read"),
+    ("--set", "a=u8:1"), ("--memory", "64M"), ("--target-bpw", "4"), ("--progress", "none"),
+])
+def test_flags_of_a_conversion_mean_nothing(flag, quantized):
+    result = run("verify", "--logits", GLM, quantized, *flag)
+    assert_fails(result, 2, f"{flag[0]} does not apply to --logits")
+
+
 def test_models_that_cannot_be_compared(quantized, tmp_path):
     other = make_checkpoint(tmp_path, vocab_size=530)
     assert_fails(run("verify", "--logits", GLM, other), 3, "530", "vocabular")

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "glm_fixture.h"
+#include "largest_allocation.h"
 #include "result_matchers.h"
 
 namespace sluice::runtime {
@@ -92,6 +93,20 @@ TEST(LoadWeights, WrongShapesAreNamed) {
   EXPECT_THAT(Load(source), Fails(ErrorCode::kMismatch,
                                   "tensor 'blk.1.attn_k_b.weight': shape: expected [4, 32, 24], "
                                   "got [4, 24, 32]"));
+}
+
+TEST(LoadWeights, CountsBeyondTheFileCostNothing) {
+  AlteredSource source;
+  std::vector<std::string> warnings;
+  Config config = *ConfigFromMetadata(source.metadata(), warnings);
+  config.layers = 1U << 21U;
+  config.experts = 1U << 21U;
+  sluice::testing::ForgetLargestAllocation();
+  const Result<Weights> weights = LoadWeights(source, config);
+  EXPECT_LT(sluice::testing::LargestAllocation(), 1U << 20U);
+  EXPECT_THAT(weights, Fails(ErrorCode::kMismatch, "tensor 'blk.2.ffn_gate_exps.weight'"));
+  EXPECT_THAT(weights, Fails(ErrorCode::kMismatch, "tensor 'blk.3.attn_norm.weight'"));
+  EXPECT_THAT(weights.error().Format(), Not(HasSubstr("blk.4")));
 }
 
 TEST(LoadWeights, TensorsNobodyUsesAreRefused) {
