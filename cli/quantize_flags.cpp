@@ -78,8 +78,8 @@ void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
                                  "NaN and infinity in a tensor to be quantized; default error"),
              {"error", "zero"});
   command.add_flag("--bit-exact", flags.bit_exact,
-                   "Write the bytes of llama-quantize also where those are defective (IQ3_S); "
-                   "default: correct bytes");
+                   "Write the bytes of llama-quantize also where those are defective (IQ3_S, a "
+                   "general.alignment other than 32); default: correct bytes");
 }
 
 Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags) {

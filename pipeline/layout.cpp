@@ -17,6 +17,7 @@ std::vector<gguf::TensorRecord> RecordsOf(const FilePlan& file) {
 
 Status LayOutFile(FilePlan& file) {
   SLUICE_ASSIGN(file.alignment, gguf::AlignmentOf(file.metadata));
+  if (file.ignores_alignment_key) file.alignment = gguf::kDefaultAlignment;
   std::vector<gguf::TensorRecord> records = RecordsOf(file);
   const bool pad_last = !file.is_ollama();
   SLUICE_ASSIGN(file.data_bytes, gguf::AssignOffsets(records, file.alignment, pad_last));
@@ -41,6 +42,7 @@ Status SplitModel(std::uint64_t max_bytes, Plan& plan) {
       return std::make_move_iterator(model.tensors.begin() + static_cast<std::ptrdiff_t>(index));
     };
     files[number].spec = model.spec;
+    files[number].ignores_alignment_key = model.ignores_alignment_key;
     files[number].metadata = gguf::ShardMetadata(model.metadata, number, count, records.size());
     files[number].tensors.assign(tensor(ranges[number].begin), tensor(ranges[number].end));
   }

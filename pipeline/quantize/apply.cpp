@@ -1,5 +1,7 @@
 #include "pipeline/quantize/apply.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -48,6 +50,22 @@ void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::M
   if (importance != nullptr) AddImportanceKeys(*importance, metadata);
 }
 
+Status SetAlignment(const QuantizeRequest& request, FilePlan& file,
+                    std::vector<std::string>& warnings) {
+  SLUICE_ASSIGN(const std::uint32_t alignment, gguf::AlignmentOf(file.metadata));
+  file.ignores_alignment_key = IgnoresAlignmentKey(request, file);
+  if (alignment == gguf::kDefaultAlignment || file.is_ollama()) return Ok();
+  warnings.push_back(
+      file.ignores_alignment_key
+          ? fmt::format("{} tensors are laid out by alignment {}, as llama-quantize does it, though "
+                        "the file says {}: loaders may refuse it or take wrong values",
+                        file.tensors.size(), gguf::kDefaultAlignment, alignment)
+          : fmt::format("{} tensors are laid out by alignment {}, as the file says, where "
+                        "llama-quantize takes {} (--bit-exact does that)",
+                        file.tensors.size(), alignment, gguf::kDefaultAlignment));
+  return Ok();
+}
+
 // `importance` may be nullptr and outlives the plan.
 Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* importance,
                     FilePlan& file, std::vector<std::string>& warnings) {
@@ -68,6 +86,7 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
     SortAs(input.order, file.tensors);
   }
   AddScales(file.tensors);
+  SLUICE_TRY(SetAlignment(request, file, warnings));
   warnings.insert(warnings.end(), recipe.warnings.begin(), recipe.warnings.end());
   warnings.insert(warnings.end(), weights.warnings.begin(), weights.warnings.end());
   return Ok();
@@ -97,6 +116,10 @@ QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& fi
   options.ollama = file.is_ollama();
   options.has_importance = importance != nullptr && !importance->entries().empty();
   return options;
+}
+
+bool IgnoresAlignmentKey(const QuantizeRequest& request, const FilePlan& file) {
+  return request.exact && !file.is_ollama();
 }
 
 Quantizing QuantizingOf(const QuantizeRequest& request, const gguf::TensorRecord& record,

@@ -277,6 +277,40 @@ def test_pattern_that_is_too_long(tmp_path):
                  2, "too long", "40001 bytes")
 
 
+# ---- An alignment that is not 32 ----------------------------------------------------------------
+
+ALIGNMENTS = json.loads((GOLDEN / "alignment" / "runs.json").read_text())
+
+
+@pytest.mark.parametrize("case", ALIGNMENTS, ids=lambda case: f"{case['alignment']}-{case['type']}")
+def test_alignment_that_llama_quantize_ignores(case, tmp_path):
+    source, exact, one, right, plain = (tmp_path / f"{name}.gguf" for name in
+                                        ("source", "exact", "one", "right", "plain"))
+    key = ("--set", f"general.alignment=u32:{case['alignment']}")
+    convert(LLAMA, source, *key)
+    assert sha256(source) == case["source_sha256"]
+    result = quantize(source, exact, "--type", case["type"], "--bit-exact")
+    assert f"laid out by alignment 32, as llama-quantize does it, though the file says {case['alignment']}" in result.stderr
+    assert sha256(exact) == case["sha256"]
+    convert(LLAMA, one, *key, "--type", case["type"], "--bit-exact")
+    assert sha256(one) == case["sha256"]
+    result = quantize(source, right, "--type", case["type"])
+    assert f"laid out by alignment {case['alignment']}, as the file says" in result.stderr
+    convert(LLAMA, plain, "--type", case["type"])
+    tensors, expected = Gguf(right).tensors, Gguf(plain).tensors
+    assert list(tensors) == list(expected)
+    for name, tensor in tensors.items():
+        assert tensor.offset % case["alignment"] == 0 and tensor.raw == expected[name].raw
+
+
+def test_ollama_files_are_laid_out_as_they_say(tmp_path):
+    files = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    for out, flags in zip(files, ((), ("--bit-exact",))):
+        convert(LLAMA, out, "--dialect", "ollama", "--set", "general.alignment=u32:256", "--type", "Q8_0", *flags)
+    assert sha256(files[0]) == sha256(files[1])
+    assert all(tensor.offset % 256 == 0 for tensor in Gguf(files[0]).tensors.values())
+
+
 # ---- edit ---------------------------------------------------------------------------------------
 
 
