@@ -38,7 +38,7 @@ void SetType(const QuantizeRequest& request, const TypeChoice& choice,
              PlannedTensor& tensor) {
   tensor.reason = choice.reason;
   if (choice.type == tensor.record.type) return;
-  if (Repack(choice.type, ollama, tensor)) return;
+  if (Repack(choice.type, ollama, request.zero_non_finite, tensor)) return;
   tensor.expr.quantizing = QuantizingOf(request, tensor.record, importance, entry);
   tensor.record.type = choice.type;
   tensor.expr.type = choice.type;
@@ -57,9 +57,10 @@ Status SetAlignment(const QuantizeRequest& request, FilePlan& file,
   if (alignment == gguf::kDefaultAlignment || file.is_ollama()) return Ok();
   warnings.push_back(
       file.ignores_alignment_key
-          ? fmt::format("{} tensors are laid out by alignment {}, as llama-quantize does it, though "
-                        "the file says {}: loaders may refuse it or take wrong values",
-                        file.tensors.size(), gguf::kDefaultAlignment, alignment)
+          ? fmt::format(
+                "{} tensors are laid out by alignment {}, as llama-quantize does it, though "
+                "the file says {}: loaders may refuse it or take wrong values",
+                file.tensors.size(), gguf::kDefaultAlignment, alignment)
           : fmt::format("{} tensors are laid out by alignment {}, as the file says, where "
                         "llama-quantize takes {} (--bit-exact does that)",
                         file.tensors.size(), alignment, gguf::kDefaultAlignment));

@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from prequantized import Awq, Fp8Blocks, Gptq, Mxfp4, Nvfp4, Packed, Scaled, quantized, tensor
-from sluice_cli import assert_fails, edit_json, load_tensors, refuse, replace_tensors, run
+from sluice_cli import assert_fails, assert_nothing_written, edit_json, load_tensors, refuse, replace_tensors, run
 
 UP = "model.layers.0.mlp.up_proj"
 WEIGHT = f"{UP}.weight"
@@ -148,16 +148,40 @@ def test_group_number_without_scales(tmp_path, scheme, name, scales, group):
                  f"0 to 3, the groups of '{UP}.{scales}'", f"got {group} at position 17")
 
 
-@pytest.mark.parametrize("scheme, scale", [("mxfp4", 0xFF), ("modelopt", 0x7F), ("modelopt", 0x80)])
-def test_scales_that_no_block_holds(tmp_path, scheme, scale):
+def convert_repacked(checkpoint, folder, type_name, *arguments):
+    return run("convert", checkpoint, folder / "out.gguf", "--type", "Q8_0", "--tensor-type", f"ffn_up={type_name}",
+               *arguments)
+
+
+@pytest.mark.parametrize("scheme, codes, scale, where", [
+    ("mxfp4", "weight_packed", 0xFF, "row 1, column 32"), ("modelopt", "weight", 0x7F, "row 0, column 48"),
+    ("modelopt", "weight", 0xFF, "row 0, column 48"), ("nvfp4", "weight_packed", 0x80, "row 0, column 48")])
+def test_scales_that_no_block_holds(tmp_path, scheme, codes, scale, where):
     def change(tensors):
         dtype, shape, raw = tensors[f"{WEIGHT}_scale"]
-        tensors[f"{WEIGHT}_scale"] = (dtype, shape, bytes([scale]) + raw[1:])
+        tensors[f"{WEIGHT}_scale"] = (dtype, shape, raw[:3] + bytes([scale]) + raw[4:])
 
     checkpoint = broken(tmp_path, scheme, change)
-    wanted = "NVFP4" if scheme == "modelopt" else "MXFP4"
-    result = run("convert", checkpoint, tmp_path / "out.gguf", "--type", "Q8_0", "--tensor-type", f"ffn_up={wanted}")
-    assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", "no number or negative", f"byte {scale:#04x}")
+    result = convert_repacked(checkpoint, tmp_path, "MXFP4" if scheme == "mxfp4" else "NVFP4", "--nan", "error")
+    assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", "no number or negative", f"for '{UP}.{codes}'",
+                 f"byte {scale:#04x} for {where}")
+    assert ("--nan zero" in result.stderr) == (scale != 0x80)  # which is a number
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("scheme, codes, name, value", [
+    ("modelopt", "weight", "weight_scale_2", "nan"), ("modelopt", "weight", "weight_scale_2", "-inf"),
+    ("nvfp4", "weight_packed", "weight_global_scale", "nan"), ("nvfp4", "weight_packed", "weight_global_scale", "0"),
+])
+def test_scale_of_the_scales_that_is_not_finite(tmp_path, scheme, codes, name, value):
+    def change(tensors):
+        dtype, shape, _ = tensors[f"{UP}.{name}"]
+        tensors[f"{UP}.{name}"] = (dtype, shape, numpy.float32(value).tobytes())
+
+    result = convert_repacked(broken(tmp_path, scheme, change), tmp_path, "NVFP4")
+    assert_fails(result, 3, f"tensor '{UP}.{name}'", "that is not finite", f"for '{UP}.{codes}'", f"got {value}",
+                 "--nan zero")
+    assert_nothing_written(tmp_path)
 
 
 @pytest.mark.parametrize("scheme, field, value, code, words", [
