@@ -27,8 +27,16 @@ const PackedPart* PackedGroups::Find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-bool PackedGroups::IsKept(const std::string& name) const {
-  return config_.Keeps(name) || config_.Keeps(name.substr(0, name.rfind('.')));
+bool PackedGroups::IsKept(const std::string& name) {
+  for (const std::string& module : {name, name.substr(0, name.rfind('.'))}) {
+    if (config_failed_) return true;
+    Result<bool> kept = config_.Keeps(module);
+    if (kept && *kept) return true;
+    if (kept) continue;
+    Report(std::move(kept).error());
+    config_failed_ = true;
+  }
+  return config_failed_;
 }
 
 const PackedPart* PackedGroups::Need(const PackedPart& codes, const std::string& name,

@@ -27,8 +27,9 @@ class PackedGroups {
   // All tensors, by shard and then by name.
   [[nodiscard]] const std::vector<PackedPart>& parts() const { return parts_; }
   [[nodiscard]] const PackedPart* Find(std::string_view name) const;
-  // Whether the configuration says that a weight is not quantized.
-  [[nodiscard]] bool IsKept(const std::string& name) const;
+  // Whether the configuration says that a weight is not quantized. Where it cannot be asked, that
+  // is a problem, and all weights from then on count as kept.
+  bool IsKept(const std::string& name);
   // Whether a tensor is part of a packed weight or left out.
   [[nodiscard]] bool IsTaken(std::string_view name) const { return found_.parts.contains(name); }
 
@@ -60,6 +61,7 @@ class PackedGroups {
   std::vector<PackedPart> parts_;
   std::unordered_map<std::string_view, const PackedPart*> by_name_;
   PackedTensors found_;
+  bool config_failed_ = false;
 };
 
 }  // namespace sluice

@@ -24,6 +24,18 @@ Error NoRule(std::string_view text) {
 // std::regex recurses with the nesting of a pattern: longer ones can exhaust the stack.
 constexpr std::size_t kMaxPatternBytes = 4096;
 
+// The library that llama-quantize uses. Its polynomial mode finds the same names, never takes
+// exponential time, and knows no back-references.
+std::regex Compile(const std::string& pattern) {
+  constexpr auto kSyntax = std::regex::ECMAScript | std::regex::optimize;
+  try {
+    return std::regex(pattern, kSyntax | std::regex_constants::__polynomial);
+  } catch (const std::regex_error& error) {
+    if (error.code() != std::regex_constants::error_complexity) throw;
+    return std::regex(pattern, kSyntax);
+  }
+}
+
 Result<std::regex> ParsePattern(std::string_view text) {
   if (text.size() > kMaxPatternBytes) {
     return MakeError(ErrorCode::kUsage, "regular expression is too long")
@@ -34,7 +46,7 @@ Result<std::regex> ParsePattern(std::string_view text) {
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return std::tolower(c); });
   try {
-    return std::regex(lower, std::regex::ECMAScript | std::regex::optimize);
+    return Compile(lower);
   } catch (const std::regex_error& error) {
     return MakeError(ErrorCode::kUsage, "no regular expression")
         .Expected("ECMAScript syntax")

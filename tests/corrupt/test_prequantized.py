@@ -221,6 +221,12 @@ def test_group_size_of_compressed_tensors_that_does_not_fit(tmp_path):
                  f"for '{WEIGHT}_packed'")
 
 
+def test_pattern_that_takes_exponential_time(tmp_path):
+    pattern = r"re:(?:\w+\.?)+[!?]"
+    checkpoint = broken(tmp_path, "int4", configure=lambda config: config.update(ignore=["lm_head", pattern]))
+    refuse(checkpoint, tmp_path, 4, "config.json", "tensor 'model.layers.", "takes too much work", "'re:(?:", "match limit")
+
+
 def test_bits_of_compressed_tensors(tmp_path):
     checkpoint = broken(tmp_path, "int4", configure=lambda config: config["config_groups"]["group_0"]["weights"].update(
         num_bits=3))

@@ -317,7 +317,7 @@ def test_ollama_gets_nvfp4_without_scale_tensors(tmp_path):
 # ---- What the configuration leaves out --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pattern", ["lm_head", "re:.*lm_head", "lm_*", "re:lm_head$"])
+@pytest.mark.parametrize("pattern", ["lm_head", "re:.*lm_head", "lm_*", "re:lm_head$", "re:(?P<m>lm)_(?i)HEAD"])
 def test_modules_that_are_kept_need_no_scales(tmp_path, pattern):
     packed, plain = quantized("llama-tiny", tmp_path, SCHEMES["fp8-blocks"])
     codes = numpy.random.default_rng(3).integers(0, 0x7E, (256, 64), numpy.uint8)

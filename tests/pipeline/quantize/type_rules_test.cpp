@@ -38,6 +38,20 @@ TEST(TypeRule, TheLastEqualsSignEndsThePattern) {
   EXPECT_FALSE(rule->Matches("attn_k"));
 }
 
+TEST(TypeRule, TakesNoExponentialTime) {
+  const Result<TypeRule> rule = ParseTypeRule("(x+x+)+y=q8_0");
+  ASSERT_THAT(rule, IsOk());
+  EXPECT_FALSE(rule->Matches(std::string(63, 'x')));
+  EXPECT_TRUE(rule->Matches(std::string(62, 'x') + "y"));
+}
+
+TEST(TypeRule, KnowsBackReferences) {
+  const Result<TypeRule> rule = ParseTypeRule(R"(([0-9])\.attn_\1=q8_0)");
+  ASSERT_THAT(rule, IsOk());
+  EXPECT_TRUE(rule->Matches("blk.3.attn_3"));
+  EXPECT_FALSE(rule->Matches("blk.3.attn_4"));
+}
+
 TEST(TypeRule, RejectsWhatIsNoRule) {
   EXPECT_THAT(ParseTypeRule("ffn_down"), Fails(ErrorCode::kUsage, "no rule for tensor types"));
   EXPECT_THAT(ParseTypeRule("=q8_0"), Fails(ErrorCode::kUsage, "REGEX=TYPE"));
