@@ -17,7 +17,8 @@ using gguf::TensorRecord;
 using gguf::TensorType;
 
 bool IsFloat(TensorType type) {
-  return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+  return type == TensorType::kF64 || type == TensorType::kF32 || type == TensorType::kF16 ||
+         type == TensorType::kBF16;
 }
 
 bool IsQuantized(TensorType type) { return gguf::InfoOf(type).block_elements > 1; }
@@ -338,7 +339,8 @@ Status TypeChooser::Check(const TensorRecord& tensor, const TypeChoice& choice) 
   if (quant::FindCodec(tensor.type) == nullptr) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("cannot quantize {}", source.name))
         .At(tensor.name)
-        .Expected("F32, F16 or BF16");
+        .Expected("F64, F32, F16, BF16 or a quantized type")
+        .Advice("--type COPY keeps all types");
   }
   if (options_.allow_requantize) return Ok();
   return MakeError(ErrorCode::kUsage, fmt::format("already quantized to {}", source.name))

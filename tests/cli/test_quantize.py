@@ -164,6 +164,56 @@ def test_a_model_without_architecture_is_refused(tmp_path):
     assert_fails(run("quantize", source, out, "--type", "Q8_0"), 3, "llama.block_count", source)
 
 
+def write_gguf(path, tensors):
+    """A model of no use with these arrays as tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("io", ["mmap", "read"])
+@pytest.mark.parametrize("file_type", ["Q8_0", "Q4_K_M", "F32", "F16", "BF16"])
+def test_numbers_of_64_bits_are_rounded_to_32(file_type, io, tmp_path):
+    values = numpy.random.default_rng(7).normal(size=(16, 256))
+    one, two, a, b = (tmp_path / f"{name}.gguf" for name in ("one", "two", "a", "b"))
+    norm = {"blk.0.attn_norm.weight": values[0]}
+    write_gguf(one, {"blk.0.ffn_down.weight": values, **norm})
+    write_gguf(two, {"blk.0.ffn_down.weight": values.astype(numpy.float32), **norm})
+    quantize(one, a, "--type", file_type, "--io", io)
+    quantize(two, b, "--type", file_type)
+    assert sha256(a) == sha256(b)
+    kept = Gguf(a).tensors["blk.0.attn_norm.weight"]  # one row
+    assert kept.type == "F64" and kept.raw == values[0].tobytes()
+
+
+def test_numbers_beyond_32_bits_are_refused(tmp_path):
+    values = numpy.ones((4, 256))
+    values[2, 9] = 1e300
+    write_gguf(tmp_path / "in", {"blk.0.ffn_down.weight": values})
+    assert_fails(run("quantize", tmp_path / "in", tmp_path / "out.gguf", "--type", "Q8_0"), 3,
+                 "blk.0.ffn_down.weight", "got inf in row 2, column 9")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_integers_are_kept_or_refused(dtype, tmp_path):
+    table = numpy.arange(1024).astype(dtype).reshape(4, 256)
+    source, out = tmp_path / "in", tmp_path / "out.gguf"
+    write_gguf(source, {"blk.0.ffn_gate_tid2eid.weight": table, "blk.0.ffn_up.weight": table})
+    name = f"I{8 * table.itemsize}"
+    assert_fails(run("quantize", source, out, "--type", "Q8_0"), 4, "blk.0.ffn_up.weight", f"cannot quantize {name}",
+                 "F64, F32, F16, BF16", "COPY")
+    quantize(source, out, "--type", "COPY")
+    write_gguf(source, {"blk.0.ffn_gate_tid2eid.weight": table})
+    quantize(source, out, "--type", "Q8_0", "--force")
+    kept = Gguf(out).tensors["blk.0.ffn_gate_tid2eid.weight"]
+    assert kept.type == name and kept.raw == table.tobytes()
+
+
 # ---- --max-shard-size and merge -----------------------------------------------------------------
 
 
