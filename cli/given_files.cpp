@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/path.h"
+
 namespace sluice::cli {
 
 Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
@@ -15,7 +17,7 @@ Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
     }
   }
   if (!quantize.save_types.empty() && !output.empty() &&
-      fs::weakly_canonical(output, error) == fs::weakly_canonical(quantize.save_types, error)) {
+      PlaceOf(output) == PlaceOf(quantize.save_types)) {
     return MakeError(ErrorCode::kUsage, "two outputs are the same").In(output);
   }
   return Ok();

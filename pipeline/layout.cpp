@@ -1,6 +1,8 @@
 #include "pipeline/layout.h"
 
+#include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "formats/gguf/split.h"
@@ -13,6 +15,12 @@ std::vector<gguf::TensorRecord> RecordsOf(const FilePlan& file) {
   records.reserve(file.tensors.size());
   for (const PlannedTensor& tensor : file.tensors) records.push_back(tensor.record);
   return records;
+}
+
+// Whether something has the name and is no file.
+bool IsNoFile(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error);
 }
 
 Status LayOutFile(FilePlan& file) {
@@ -63,8 +71,10 @@ Result<std::vector<std::string>> OutputPaths(const Plan& plan, const std::string
   std::vector<std::string> paths;
   if (num_shards == 1) {
     paths.push_back(model);
-  } else if (model == "-") {
-    return MakeError(ErrorCode::kUsage, "standard output takes one file")
+  } else if (model == "-" || IsNoFile(model)) {
+    return MakeError(ErrorCode::kUsage, model == "-" ? "standard output takes one file"
+                                                     : "pipes, devices and folders take no files")
+        .In(model == "-" ? "" : model)
         .Advice("name a file, or leave --max-shard-size out");
   } else {
     const auto count = static_cast<std::uint32_t>(num_shards);

@@ -178,6 +178,7 @@ void TypeChooser::MatchRules() {
   for (std::size_t r = 0; r < rules.size(); ++r) {
     if (rule_has_match_[r]) continue;
     problems_.push_back(MakeError(ErrorCode::kUsage, "--tensor-type matches no tensor")
+                            .In(rules[r].place)
                             .Actual(rules[r].text)
                             .Advice("the pattern is searched in names like blk.0.ffn_down.weight"));
   }
@@ -186,9 +187,10 @@ void TypeChooser::MatchRules() {
 void TypeChooser::WarnOfIdleRules() {
   for (std::size_t r = 0; r < options_.rules.size(); ++r) {
     if (!rule_has_match_[r] || rule_decides_[r]) continue;
+    const TypeRule& rule = options_.rules[r];
     recipe_.warnings.push_back(fmt::format(
-        "--tensor-type {} has no effect: its tensors are kept or decided by options before it",
-        options_.rules[r].text));
+        "{}--tensor-type {} has no effect: its tensors are kept or decided by options before it",
+        rule.place.empty() ? "" : rule.place + ": ", rule.text));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "core/utf8.h"
 #include "pipeline/quantize/file_type.h"
 
 namespace sluice {
@@ -67,26 +68,20 @@ Result<TypeRule> ParseTypeRule(std::string_view text) {
   return rule;
 }
 
-namespace {
-
-std::string Trimmed(const std::string& text) {
-  constexpr std::string_view kSpace = " \t\r";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-}  // namespace
-
 Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path) {
   SLUICE_ASSIGN(const std::string content, ReadWholeFile(path, kMaxRuleFileBytes));
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::vector<TypeRule> rules;
   std::istringstream lines(content);
+  if (content.starts_with(kByteOrderMark)) lines.ignore(kByteOrderMark.size());
+  std::size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
-    const std::string text = Trimmed(line.substr(0, line.find('#')));
+    const std::string place = fmt::format("{}:{}", path, ++number);
+    const std::string_view text = Trim(std::string_view(line).substr(0, line.find('#')));
     if (text.empty()) continue;
     Result<TypeRule> rule = ParseTypeRule(text);
-    if (!rule) return std::move(rule).error().In(path);
+    if (!rule) return std::move(rule).error().In(place);
+    rule->place = place;
     rules.push_back(*std::move(rule));
   }
   if (rules.empty()) return NoRule("an empty file").In(path);

@@ -1,5 +1,7 @@
 """`sluice quantize` and `--max-shard-size`, `merge`, `edit`: GGUF files made from GGUF files."""
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 
@@ -278,6 +280,13 @@ def test_bad_input_of_split_and_merge(tiny, tmp_path):
     assert_fails(run("convert", LLAMA, out, "--max-shard-size", "0"), 2, "--max-shard-size")
     assert_fails(run("convert", LLAMA, "-", "--max-shard-size", "100K"), 2, "standard output takes one file")
     assert_fails(run("convert", LLAMA, parts, "--max-shard-size", "100K"), 2, "output exists", files[0])
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for target in ("/dev/null", fifo, tmp_path):
+        for command in (("convert", LLAMA), ("quantize", tiny)):
+            result = run(*command, target, "--type", "Q8_0", "--max-shard-size", "100K", "--force")
+            assert_fails(result, 2, target, "pipes, devices and folders take no files", "--max-shard-size")
+    assert not list(pathlib.Path("/dev").glob("null-*"))
     files[2].unlink()
     assert_fails(run("merge", files[0], out), 3, files[2])
     assert not out.exists()

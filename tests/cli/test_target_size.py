@@ -1,6 +1,8 @@
 """`--target-size` and `--target-bpw`: the best mix of types that fits, and the file that repeats it."""
 import itertools
 import json
+import os
+import pathlib
 import re
 
 import gguf
@@ -257,6 +259,16 @@ def test_bad_input(arguments, words, tmp_path):
     out = tmp_path / "out.gguf"
     assert_fails(run("convert", MODEL, out, *PRE, *arguments), 2, *words)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("target", ["-", "/dev/null", "fifo", "."])
+def test_types_go_to_a_file(target, force, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    result = run("convert", MODEL, "out.gguf", *PRE, "--target-size", "1G", "--save-types", target, *force, cwd=tmp_path)
+    assert_fails(result, 2, f"{target}: output is", "the name of")
+    assert [path.name for path in tmp_path.iterdir()] == ["fifo"]
+    assert pathlib.Path("/dev/null").is_char_device()
 
 
 def test_a_file_of_types_is_not_replaced(sizes, tmp_path):

@@ -48,12 +48,34 @@ def test_missing_companion(tmp_path, scheme, codes, missing):
 
 @pytest.mark.parametrize("scheme, codes, left", [
     ("fp8", "weight", "weight_scale_inv"), ("fp8-rows", "weight", "weight_scale"),
-    ("int4", "weight_packed", "weight_scale"), ("gptq", "qweight", "scales"), ("awq", "qweight", "qzeros"),
+    ("int4", "weight_packed", "weight_scale"), ("int4-zeros", "weight_packed", "weight_zero_point"),
+    ("int4", "weight_packed", "weight_shape"), ("nvfp4", "weight_packed", "weight_scale"),
+    ("nvfp4", "weight_packed", "weight_global_scale"), ("mxfp4", "weight_packed", "weight_scale"),
+    ("gptq", "qweight", "scales"), ("awq", "qweight", "qzeros"),
 ])
 def test_companions_without_codes(tmp_path, scheme, codes, left):
     checkpoint = broken(tmp_path, scheme, lambda tensors: tensors.pop(f"{UP}.{codes}"))
     result = run("convert", checkpoint, tmp_path / "out.gguf")
-    assert_fails(result, 3, f"tensor '{UP}.{left}'", "that are not there", f"'{UP}.weight" if "weight" == codes else UP)
+    assert_fails(result, 3, "that are not there")
+    line, = [line for line in result.stderr.splitlines() if f"tensor '{UP}.{left}'" in line]
+    assert "codes in '" in line and f"'{UP}.{codes}'" in line
+
+
+@pytest.mark.parametrize("dtype", [numpy.int64, numpy.int32])
+@pytest.mark.parametrize("stated", [[160, 80], [160, 48], [160, 0], [160, -1], [159, 64]])
+def test_shape_of_packed_integers_that_does_not_fit_them(tmp_path, stated, dtype):
+    shape = tensor({8: "I64", 4: "I32"}[dtype(0).itemsize], numpy.array(stated, dtype))
+    checkpoint = broken(tmp_path, "int4", lambda tensors: tensors.update({f"{WEIGHT}_shape": shape}))
+    shown = stated[1] if stated[1] >= 0 else 2 ** 64 - 1
+    refuse(checkpoint, tmp_path, 3, f"tensor '{WEIGHT}_shape'", f"expected [160, 64] for '{WEIGHT}_packed' of shape [160, 8]",
+           f"got [{stated[0]}, {shown}]")
+
+
+@pytest.mark.parametrize("shape, words", [
+    (("F32", [2], bytes(8)), ["I64, I32", "got F32"]), (("I64", [3], bytes(24)), ["expected [2]", "got [3]"])])
+def test_shape_of_packed_integers_that_is_none(tmp_path, shape, words):
+    checkpoint = broken(tmp_path, "int4", lambda tensors: tensors.update({f"{WEIGHT}_shape": shape}))
+    refuse(checkpoint, tmp_path, 3, f"tensor '{WEIGHT}_shape'", f"for '{WEIGHT}_packed'", *words)
 
 
 def test_scales_of_weights_that_are_not_quantized(tmp_path):

@@ -26,6 +26,7 @@ SCHEMES = {
     "int4-packed-zeros": Packed(symmetric=False, dtype="F16"),
     "int4-packed-order": Packed(symmetric=False, order=True),
     "int4-packed-rows": Packed(group=None, dtype="F32"),
+    "int4-packed-partly": Packed(group=48, symmetric=False),  # 64 columns are a group and a third
     "int8-packed": Packed(8, 32),
     "gptq": Gptq(),
     "gptq-order": Gptq(order=True),

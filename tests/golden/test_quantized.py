@@ -1,5 +1,7 @@
 """`convert --type` against what llama.cpp's two steps, convert and llama-quantize, wrote."""
 import json
+import os
+import struct
 
 import gguf
 import numpy
@@ -64,6 +66,20 @@ def test_importance_keys(tmp_path):
     assert keys["quantize.imatrix.file"].endswith("llama-q256.imatrix.gguf")
     assert keys["quantize.imatrix.entries_count"] > 0
     assert list(values)[-len(keys):] == list(keys)
+
+
+def test_importance_keys_are_text(tmp_path):
+    # The legacy form ends with the length and the bytes of the data set's name.
+    raw = (RECIPES / "llama-q256.imatrix.dat").read_bytes()
+    name = read_gguf(quantize("llama-q256", tmp_path, "--type", "Q4_0", "--imatrix", RECIPES / "llama-q256.imatrix.dat"))[0][
+        "quantize.imatrix.dataset"]["value"].encode()
+    assert raw.endswith(struct.pack("<i", len(name)) + name)
+    other = b"caf\xe9 \xf0\x9f\x98"
+    path = tmp_path / os.fsdecode(b"\xff.dat")
+    path.write_bytes(raw[: -4 - len(name)] + struct.pack("<i", len(other)) + other)
+    values, _ = read_gguf(quantize("llama-q256", tmp_path, "--type", "Q4_0", "--imatrix", path, name="b.gguf"))
+    assert values["quantize.imatrix.dataset"]["value"] == "caf\ufffd \ufffd"
+    assert values["quantize.imatrix.file"]["value"].endswith("/\ufffd.dat")
 
 
 @pytest.mark.parametrize("file_type", ["Q4_K_M", "Q4_0", "IQ4_XS"])
