@@ -1,5 +1,4 @@
 """`convert --type` against what llama.cpp's two steps, convert and llama-quantize, wrote."""
-import json
 import os
 import struct
 
@@ -7,22 +6,19 @@ import gguf
 import numpy
 import pytest
 
+import recorded_runs
+from recorded_runs import (RECIPES, arguments_of, assert_same_tensors, load_recipe, load_two_step, recipe_runs,
+                           two_step_runs)
 from sluice_cli import (GOLDEN, assert_fails, assert_nothing_written, convert, copy_checkpoint, decode,
                         encode, load_tensors, read_gguf, replace_tensors, run, sha256)
 
 CHECKPOINTS = GOLDEN / "checkpoints"
-RECIPES = GOLDEN / "quants" / "recipes"
-# The tokenizers have Llama 3's split; the expectations were made with these names given by hand.
-PRE = {"llama-q256": "llama-bpe", "lfm2-q256": "lfm2"}
-
-TWO_STEP = sorted(path.stem for path in (GOLDEN / "two-step").glob("*.json")
-                  if path.stem.split(".")[0] in PRE)
-RECIPE_RUNS = sorted(path.stem for path in RECIPES.glob("llama-q256.*.json") if ".COPY" not in path.stem)
+TWO_STEP = two_step_runs("llama-q256") + two_step_runs("lfm2-q256")
+RECIPE_RUNS = recipe_runs("llama-q256")
 
 
 def quantize(model, folder, *arguments, name="out.gguf"):
-    convert(CHECKPOINTS / model, folder / name, "--bit-exact", "--pre", PRE[model], *arguments)
-    return folder / name
+    return recorded_runs.quantize(CHECKPOINTS / model, folder / name, *arguments)
 
 
 def test_there_are_expectations():
@@ -32,31 +28,18 @@ def test_there_are_expectations():
 @pytest.mark.parametrize("case", TWO_STEP)
 def test_file_is_that_of_the_two_steps(case, tmp_path):
     model, file_type = case.split(".")
-    expected = json.loads((GOLDEN / "two-step" / f"{case}.json").read_text())
+    expected = load_two_step(case)
     out = quantize(model, tmp_path, "--type", file_type)
     assert out.stat().st_size == expected["file_bytes"]
     assert sha256(out) == expected["file_sha256"]
 
 
-def arguments_of(run):
-    """llama-quantize's arguments as ours."""
-    arguments = list(run["args"])
-    if "--exclude-weights" in arguments:  # excludes nothing
-        at = arguments.index("--exclude-weights")
-        del arguments[at : at + 2]
-    return [str(RECIPES / word) if word.endswith((".gguf", ".dat")) else word for word in arguments]
-
-
 @pytest.mark.parametrize("case", RECIPE_RUNS)
 def test_tensors_are_those_of_llama_quantize(case, tmp_path):
     # The recorded runs had a source without rope_freqs.weight: tensors are compared, not files.
-    run = json.loads((RECIPES / f"{case}.json").read_text())
+    run = load_recipe(case)
     out = quantize(run["model"], tmp_path, "--type", run["ftype"], *arguments_of(run))
-    _, tensors = read_gguf(out)
-    written = {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in tensors}
-    assert written.pop("rope_freqs.weight")
-    assert written == {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in run["tensors"]}
-    assert [name for name in written] == [tensor["name"] for tensor in run["tensors"]]
+    assert_same_tensors(out, run["tensors"], also=("rope_freqs.weight",))
 
 
 def test_importance_keys(tmp_path):
