@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/path.h"
+
 namespace sluice::cli {
 
 namespace fs = std::filesystem;
@@ -29,7 +31,7 @@ Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
   SLUICE_TRY(CheckNotInput(output, {chat_template, quantize.imatrix, quantize.tensor_types_file}));
   std::error_code error;
   if (!quantize.save_types.empty() && !output.empty() &&
-      fs::weakly_canonical(output, error) == fs::weakly_canonical(quantize.save_types, error)) {
+      PlaceOf(output) == PlaceOf(quantize.save_types)) {
     return MakeError(ErrorCode::kUsage, "two outputs are the same").In(output);
   }
   return Ok();

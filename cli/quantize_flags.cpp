@@ -78,8 +78,8 @@ void AddQuantizeFlags(CLI::App& command, QuantizeFlags& flags) {
                                  "NaN and infinity in a tensor to be quantized; default error"),
              {"error", "zero"});
   command.add_flag("--bit-exact", flags.bit_exact,
-                   "Write the bytes of llama-quantize also where those are defective (IQ3_S); "
-                   "default: correct bytes");
+                   "Write the bytes of llama-quantize also where those are defective (IQ3_S, a "
+                   "general.alignment other than 32); default: correct bytes");
 }
 
 Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeFlags& flags) {
@@ -115,16 +115,18 @@ Status QuantizeToTargetOf(const QuantizeFlags& flags, const ConvertOptions& run,
   }
   if (flags.pure) return MakeError(ErrorCode::kUsage, "a mix of types to a target is not --pure");
   SLUICE_ASSIGN(const std::shared_ptr<const QuantizeRequest> request, ToQuantizeRequest(flags));
-  if (!flags.save_types.empty()) SLUICE_TRY(CheckOutput(flags.save_types, plan));
+  std::unique_ptr<Sink> sink;  // opened before the values are read, which takes long
+  if (!flags.save_types.empty()) {
+    SLUICE_TRY(CheckOutput(flags.save_types, plan));
+    SLUICE_ASSIGN(sink, OpenFileSink(flags.save_types, 0, {overwrite, run.sync}));
+  }
   const SizeTarget target{flags.target_bytes, flags.target_bits, !flags.type.empty()};
   SLUICE_ASSIGN(const std::string types, QuantizeToTarget(*request, target, run, plan));
-  if (flags.save_types.empty()) {
+  if (sink == nullptr) {
     constexpr std::string_view kEraseLine = "\r\x1b[K";  // of progress
     if (!quiet) Say("{}{}", ::isatty(STDERR_FILENO) == 1 ? kEraseLine : "", types);
     return Ok();
   }
-  SLUICE_ASSIGN(const std::unique_ptr<Sink> sink,
-                OpenFileSink(flags.save_types, types.size(), {overwrite, run.sync}));
   const auto bytes = std::as_bytes(std::span(types));
   SLUICE_TRY(sink->Append(std::span(&bytes, 1)));
   return sink->Finish();

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/machine.h"
+#include "core/path.h"
 #include "pipeline/check_output.h"
 #include "pipeline/guarded.h"
 #include "pipeline/join.h"
@@ -39,16 +40,15 @@ bool IsRegularOutput(const std::string& path) {
 }
 
 Status CheckOutputs(std::span<const Model> models, const ConvertOptions& options) {
-  std::vector<fs::path> seen;
+  std::vector<std::string> seen;
   for (const Model& model : models) {
     for (const std::string& path : model.paths) {
       if (!options.replace_source) SLUICE_TRY(CheckOutput(path, *model.plan));
-      std::error_code error;
-      const fs::path canonical = fs::weakly_canonical(path, error);
-      if (std::ranges::find(seen, canonical) != seen.end()) {
+      std::string place = path == kStandardOutput ? path : PlaceOf(path);
+      if (std::ranges::find(seen, place) != seen.end()) {
         return MakeError(ErrorCode::kUsage, "two outputs are the same").In(path);
       }
-      seen.push_back(canonical);
+      seen.push_back(std::move(place));
     }
   }
   return Ok();

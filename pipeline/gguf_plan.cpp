@@ -16,7 +16,7 @@ using gguf::TensorType;
 
 // The type of a checkpoint's elements that is stored the same way.
 std::optional<Dtype> DtypeOf(TensorType type) {
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
+  for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
     if (IsSameEncoding(dtype, type)) return dtype;
   }
   return std::nullopt;

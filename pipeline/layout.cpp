@@ -1,6 +1,8 @@
 #include "pipeline/layout.h"
 
+#include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "formats/gguf/split.h"
@@ -24,9 +26,16 @@ Status CheckNotEmpty(const FilePlan& file) {
   return Ok();
 }
 
+// Whether something has the name and is no file.
+bool IsNoFile(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error);
+}
+
 Status LayOutFile(FilePlan& file) {
   SLUICE_TRY(CheckNotEmpty(file));
   SLUICE_ASSIGN(file.alignment, gguf::AlignmentOf(file.metadata));
+  if (file.ignores_alignment_key) file.alignment = gguf::kDefaultAlignment;
   std::vector<gguf::TensorRecord> records = RecordsOf(file);
   const bool pad_last = !file.is_ollama();
   SLUICE_ASSIGN(file.data_bytes, gguf::AssignOffsets(records, file.alignment, pad_last));
@@ -51,6 +60,7 @@ Status SplitModel(std::uint64_t max_bytes, Plan& plan) {
       return std::make_move_iterator(model.tensors.begin() + static_cast<std::ptrdiff_t>(index));
     };
     files[number].spec = model.spec;
+    files[number].ignores_alignment_key = model.ignores_alignment_key;
     files[number].metadata = gguf::ShardMetadata(model.metadata, number, count, records.size());
     files[number].tensors.assign(tensor(ranges[number].begin), tensor(ranges[number].end));
   }
@@ -71,8 +81,10 @@ Result<std::vector<std::string>> OutputPaths(const Plan& plan, const std::string
   std::vector<std::string> paths;
   if (num_shards == 1) {
     paths.push_back(model);
-  } else if (model == "-") {
-    return MakeError(ErrorCode::kUsage, "standard output takes one file")
+  } else if (model == "-" || IsNoFile(model)) {
+    return MakeError(ErrorCode::kUsage, model == "-" ? "standard output takes one file"
+                                                     : "pipes, devices and folders take no files")
+        .In(model == "-" ? "" : model)
         .Advice("name a file, or leave --max-shard-size out");
   } else {
     const auto count = static_cast<std::uint32_t>(num_shards);

@@ -21,7 +21,8 @@ Status SplitModel(std::uint64_t max_bytes, Plan& plan);
 Status LayOut(Plan& plan);
 
 // The paths of the plan's files: `model` itself, or the names of its shards, then `projector`
-// unless it is empty. kUsage when a model in several files would go to standard output ("-").
+// unless it is empty. kUsage when a model in several files would go to standard output ("-"), a
+// pipe, a device or a folder.
 Result<std::vector<std::string>> OutputPaths(const Plan& plan, const std::string& model,
                                              const std::string& projector);
 

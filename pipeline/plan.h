@@ -55,6 +55,8 @@ struct FilePlan {
   const arch::FileSpec* spec = nullptr;  // nullptr for a GGUF source of an unknown architecture
   gguf::Metadata metadata;
   std::vector<PlannedTensor> tensors;  // in file order
+  // Laid out with the default alignment whatever general.alignment says, as llama-quantize does it.
+  bool ignores_alignment_key = false;
   std::uint32_t alignment = gguf::kDefaultAlignment;
   std::vector<std::byte> head;   // everything in front of the data section
   std::uint64_t data_bytes = 0;  // of the data section

@@ -6,74 +6,19 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <string_view>
 
-#include "formats/quant/float_formats.h"
-#include "stages/kernels/cast.h"
+#include "stages/packed_field.h"
 #include "stages/tensor_expr.h"
 
 namespace sluice {
 namespace {
 
+constexpr std::string_view kRepairOrZero =
+    "repair the checkpoint, or take 0 for such values with --nan zero";
+
 // Elements dequantised at once: their numbers stay in the first-level cache.
 constexpr std::uint64_t kTileElements = 1024;
-
-// Of each field, where shards are read and not mapped: reads of a few hundred bytes are slow.
-constexpr std::uint64_t kReadAheadBytes = std::uint64_t{64} << 10;
-
-constexpr std::array<float, 8> kE2M1{0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
-
-// The value of a number of at most 8 bits.
-float SmallValue(PackedNumber number, std::uint8_t bits) {
-  switch (number) {
-    case PackedNumber::kSigned8:
-      return static_cast<float>(static_cast<std::int8_t>(bits));
-    case PackedNumber::kE2M1:
-      return (bits & 8) != 0 ? -kE2M1[bits & 7] : kE2M1[bits & 7];
-    case PackedNumber::kE4M3:
-      return quant::F8E4M3ToF32(bits);
-    case PackedNumber::kE5M2:
-      return quant::F8E5M2ToF32(bits);
-    case PackedNumber::kE8M0:
-      return bits == 0xFF ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0F, bits - 127);
-    default:  // unsigned
-      return static_cast<float>(bits);
-  }
-}
-
-using Table = std::array<float, 256>;
-
-// All values of the numbers of at most 8 bits.
-const Table& TableOf(PackedNumber number) {
-  static const auto tables = [] {
-    std::array<Table, static_cast<std::size_t>(PackedNumber::kF16)> made{};
-    for (std::size_t i = 0; i < made.size(); ++i) {
-      for (std::size_t bits = 0; bits < 256; ++bits) {
-        made[i][bits] = SmallValue(static_cast<PackedNumber>(i), static_cast<std::uint8_t>(bits));
-      }
-    }
-    return made;
-  }();
-  return tables[static_cast<std::size_t>(number)];
-}
-
-// The dtype of which the numbers are elements, if there is one that the kernels decode.
-std::optional<Dtype> DtypeOf(PackedNumber number) {
-  switch (number) {
-    case PackedNumber::kE4M3:
-      return Dtype::kF8E4M3;
-    case PackedNumber::kE5M2:
-      return Dtype::kF8E5M2;
-    case PackedNumber::kF16:
-      return Dtype::kF16;
-    case PackedNumber::kBF16:
-      return Dtype::kBF16;
-    case PackedNumber::kF32:
-      return Dtype::kF32;
-    default:
-      return std::nullopt;
-  }
-}
 
 // Bits from the start of a word to its end.
 std::uint64_t WordBits(const PackedField& field) {
@@ -83,119 +28,6 @@ std::uint64_t WordBits(const PackedField& field) {
   }
   return bits;
 }
-
-struct Position {
-  std::uint64_t matrix;
-  std::uint64_t row;
-  std::uint64_t column;
-};
-Position PositionOf(const PackedSource& packed, std::uint64_t element) {
-  const std::uint64_t row = element / packed.columns;
-  return {row / packed.rows, row % packed.rows, element % packed.columns};
-}
-
-// Reads the numbers of one field.
-class FieldReader {
- public:
-  FieldReader(const SourceSet& sources, const PackedField& field)
-      : sources_(sources), field_(field), mapped_(sources.Bytes(field.shard)) {
-    const PackedAxis& axis = field.column;
-    for (std::uint64_t lane = 0; axis.shift_bits > 0 && lane < axis.group; ++lane) {
-      shifts_[lane] = static_cast<std::uint8_t>(axis.Shift(lane));
-    }
-  }
-
-  [[nodiscard]] const PackedField& field() const { return field_; }
-
-  // Bytes up to `end` will be asked for, so they may be read with those in front of them.
-  void Expect(std::uint64_t end) { expected_ = end; }
-
-  // The field's bytes [begin, end), until the next call.
-  Result<const std::byte*> Bytes(std::uint64_t begin, std::uint64_t end) {
-    if (!mapped_.empty()) return mapped_.data() + field_.byte_offset + begin;
-    if (begin < begin_ || end > end_) {
-      const std::uint64_t ahead = std::max(end, std::min(expected_, begin + kReadAheadBytes));
-      buffer_.resize(ahead - begin);
-      SLUICE_TRY(sources_.ReadAt(field_.shard, field_.byte_offset + begin, buffer_));
-      begin_ = begin;
-      end_ = ahead;
-    }
-    return buffer_.data() + (begin - begin_);
-  }
-
-  // The bytes of `count` neighbours in a row; `bit` is where in them the first word begins.
-  Result<const std::byte*> Run(const Position& at, std::uint64_t count, std::uint64_t& bit) {
-    const std::uint64_t row =
-        field_.matrix.Word(at.matrix) + field_.row.Word(at.row) + field_.row.Shift(at.row);
-    const std::uint64_t first = row + field_.column.Word(at.column);
-    const std::uint64_t word = field_.column.shift_bits > 0
-                                   ? field_.column.group * field_.column.shift_bits
-                                   : BitsOf(field_.number);
-    const std::uint64_t end = row + field_.column.Word(at.column + count - 1) + word;
-    bit = first % 8;
-    return Bytes(first / 8, (end + 7) / 8);
-  }
-
-  // The values of `count` neighbours in a row.
-  Status Values(const Position& at, std::uint64_t count, float* out) {
-    std::uint64_t bit = 0;
-    SLUICE_ASSIGN(const std::byte* const bytes, Run(at, count, bit));
-    const PackedNumber number = field_.number;
-    const std::optional<Dtype> dtype = DtypeOf(number);
-    if (dtype && field_.column.group == 1) {
-      kernels::DecodeToF32(*dtype, bytes, {out, count});
-      return Ok();
-    }
-    if (BitsOf(number) > 8) {
-      Spread(at.column, count, bit, out, [&](std::uint64_t from) {
-        float value = 0;
-        kernels::DecodeToF32(*dtype, bytes + from / 8, {&value, 1});
-        return value;
-      });
-      return Ok();
-    }
-    const Table& table = TableOf(number);
-    const std::uint32_t mask = (1U << BitsOf(number)) - 1;
-    Spread(at.column, count, bit, out, [&](std::uint64_t from) {
-      return table[std::to_integer<std::uint32_t>(bytes[from / 8]) >> from % 8 & mask];
-    });
-    return Ok();
-  }
-
- private:
-  // Fills `out` for `count` columns from `column` on, with decode(bit) for each number.
-  template <class Decode>
-  void Spread(std::uint64_t column, std::uint64_t count, std::uint64_t word, float* out,
-              const Decode& decode) const {
-    const PackedAxis& axis = field_.column;
-    std::uint64_t lane = column % axis.group;
-    if (axis.group == 1) {
-      for (std::uint64_t k = 0; k < count; ++k, word += axis.stride_bits) out[k] = decode(word);
-    } else if (axis.shift_bits > 0) {
-      for (std::uint64_t k = 0; k < count; ++k) {
-        out[k] = decode(word + shifts_[lane]);
-        if (++lane < axis.group) continue;
-        lane = 0;
-        word += axis.stride_bits;
-      }
-    } else {
-      for (std::uint64_t k = 0; k < count; lane = 0, word += axis.stride_bits) {
-        const std::uint64_t shared = std::min(count - k, axis.group - lane);
-        std::fill_n(out + k, shared, decode(word));
-        k += shared;
-      }
-    }
-  }
-
-  const SourceSet& sources_;
-  const PackedField& field_;
-  std::span<const std::byte> mapped_;
-  std::array<std::uint8_t, 16> shifts_{};
-  std::vector<std::byte> buffer_;  // of a shard that is not mapped: bytes [begin_, end_)
-  std::uint64_t begin_ = 0;
-  std::uint64_t end_ = 0;
-  std::uint64_t expected_ = 0;
-};
 
 // Codes of a group as blocks have them: byte j holds elements j and j + half, not 2 j and 2 j + 1.
 void InterleaveHalves(const std::byte* in, std::size_t half, std::byte* out) {
@@ -233,7 +65,7 @@ std::uint64_t LowestByte(const PackedSource& packed, const PackedField& field,
                          std::uint64_t element) {
   if (element == packed.elements()) return field.bytes;
   if (field.matrix.group > 1 && packed.matrices > 1) return 0;
-  const Position at = PositionOf(packed, element);
+  const PackedPosition at = PositionOf(packed, element);
   std::uint64_t bit = field.matrix.Word(at.matrix) + field.row.Word(at.row);
   // Rows that share a group come back to its first column.
   if (field.row.group == 1) bit += field.column.Word(at.column);
@@ -244,7 +76,7 @@ std::uint64_t PastByte(const PackedSource& packed, const PackedField& field,
                        std::uint64_t element) {
   if (element == 0) return 0;
   if (element == packed.elements()) return field.bytes;
-  Position at = PositionOf(packed, element - 1);
+  PackedPosition at = PositionOf(packed, element - 1);
   if (field.matrix.group > 1 && at.matrix > 0) return field.bytes;
   if (field.row.group > 1) at.column = packed.columns - 1;
   const std::uint64_t bit = field.matrix.Word(at.matrix) + field.row.Word(at.row) +
@@ -293,7 +125,7 @@ class Unpacker::Impl {
                     const Visit& visit) {
     Expect(first + count);
     for (std::uint64_t done = 0; done < count;) {
-      const Position at = PositionOf(packed_, first + done);
+      const PackedPosition at = PositionOf(packed_, first + done);
       const std::uint64_t part = std::min({most, count - done, packed_.columns - at.column});
       SLUICE_TRY(visit(at, part, done));
       done += part;
@@ -301,7 +133,7 @@ class Unpacker::Impl {
     return Ok();
   }
 
-  Status DequantizeRun(const Position& at, std::uint64_t count, float* out) {
+  Status DequantizeRun(const PackedPosition& at, std::uint64_t count, float* out) {
     std::array<float, kTileElements> scales;
     SLUICE_TRY(codes_.Values(at, count, out));
     SLUICE_TRY(GroupValues(scales_, at, count, scales.data()));
@@ -317,24 +149,37 @@ class Unpacker::Impl {
     return Ok();
   }
 
-  Status RepackRun(const Position& at, std::uint64_t count, std::byte* out) {
+  // Gives how many values became 0.
+  Result<std::uint64_t> RepackRun(const PackedPosition& at, std::uint64_t count, std::byte* out) {
     const bool is_mx = *packed_.blocks == gguf::TensorType::kMXFP4;
     const std::size_t group = is_mx ? 32 : 16;     // elements of one scale
     const std::size_t num_scales = is_mx ? 1 : 4;  // of one block
     std::uint64_t bit = 0;
+    SLUICE_TRY(CheckGlobal(at.matrix));
     SLUICE_ASSIGN(const std::byte* codes, codes_.Run(at, count, bit));
     SLUICE_ASSIGN(const std::byte* scales, scales_.Run(at, count, bit));
     const std::uint32_t largest = is_mx ? 0xFE : 0x7E;
-    for (std::uint64_t done = 0; done < count; done += group * num_scales) {
-      for (std::size_t s = 0; s < num_scales; ++s, ++scales) {
-        if (std::to_integer<std::uint32_t>(*scales) > largest) return BadScale(*scales);
-        *out++ = *scales;
+    std::uint64_t zeroed = 0;
+    for (std::uint64_t done = 0; done < count; done += group * num_scales, scales += num_scales) {
+      const auto is_unusable = [&](std::size_t s) {
+        return std::to_integer<std::uint32_t>(scales[s]) > largest;
+      };
+      for (std::size_t s = 0; s < num_scales; ++s, ++out) {
+        *out = scales[s];
+        if (!is_unusable(s)) continue;
+        SLUICE_TRY(CheckZeroed(scales[s], {at.matrix, at.row, at.column + done + s * group}));
+        *out = std::byte{0};  // as in blocks of zeros
+        zeroed += group;
       }
       for (std::size_t s = 0; s < num_scales; ++s, codes += group / 2, out += group / 2) {
-        InterleaveHalves(codes, group / 2, out);
+        if (is_unusable(s)) {
+          std::fill_n(out, group / 2, std::byte{0});
+        } else {
+          InterleaveHalves(codes, group / 2, out);
+        }
       }
     }
-    return Ok();
+    return zeroed;
   }
 
   Status CheckIntact() const {
@@ -356,7 +201,8 @@ class Unpacker::Impl {
   }
 
   // Values of scales or zeros, which a list of groups may scatter.
-  Status GroupValues(FieldReader& reader, const Position& at, std::uint64_t count, float* out) {
+  Status GroupValues(FieldReader& reader, const PackedPosition& at, std::uint64_t count,
+                     float* out) {
     if (!groups_) return reader.Values(at, count, out);
     if (packed_.groups->of_rows) {
       SLUICE_ASSIGN(const std::uint64_t group, GroupOf(at.row));
@@ -395,11 +241,33 @@ class Unpacker::Impl {
     return Ok();
   }
 
-  Status BadScale(std::byte scale) const {
+  // Whether the values of a scale that no block holds become zeros; the error if not.
+  Status CheckZeroed(std::byte scale, const PackedPosition& at) const {
+    const bool is_mx = *packed_.blocks == gguf::TensorType::kMXFP4;
+    const bool is_nan = is_mx || (scale | std::byte{0x80}) == std::byte{0xFF};  // else negative
+    if (is_nan && packed_.zero_non_finite) return Ok();
     return MakeError(ErrorCode::kCorrupt, "a scale that is no number or negative")
         .At(packed_.scales.name)
         .Expected(fmt::format("positive scales for '{}'", packed_.codes.name))
-        .Actual(fmt::format("byte {:#04x}", std::to_integer<unsigned>(scale)));
+        .Actual(fmt::format("byte {:#04x} for row {}, column {}", std::to_integer<unsigned>(scale),
+                            at.row, at.column))
+        .Advice(is_nan ? kRepairOrZero : "");
+  }
+
+  // The scale of the scales is written to a tensor of its own, where 0 takes the place of what is
+  // not finite.
+  Status CheckGlobal(std::uint64_t matrix) {
+    if (!global_ || packed_.zero_non_finite) return Ok();
+    float global = 0;
+    SLUICE_TRY(global_->Values({matrix, 0, 0}, 1, &global));
+    if (std::isfinite(packed_.global_divides ? 1 / global : global)) return Ok();
+    return MakeError(ErrorCode::kCorrupt, "a scale of the scales that is not finite")
+        .At(packed_.global->name)
+        .Expected(fmt::format("a finite number{} for '{}'",
+                              packed_.global_divides ? " that others can be divided by" : "",
+                              packed_.codes.name))
+        .Actual(fmt::format("{}", global))
+        .Advice(kRepairOrZero);
   }
 
   const PackedSource& packed_;
@@ -420,18 +288,24 @@ Status Unpacker::CheckIntact() const { return impl_->CheckIntact(); }
 
 Status Unpacker::Dequantize(std::uint64_t first, std::span<float> out) {
   return impl_->ForEachRow(first, out.size(), kTileElements,
-                           [&](const Position& at, std::uint64_t count, std::uint64_t done) {
+                           [&](const PackedPosition& at, std::uint64_t count, std::uint64_t done) {
                              return impl_->DequantizeRun(at, count, out.data() + done);
                            });
 }
 
-Status Unpacker::Repack(std::uint64_t first, std::uint64_t elements, std::span<std::byte> out) {
+Result<std::uint64_t> Unpacker::Repack(std::uint64_t first, std::uint64_t elements,
+                                       std::span<std::byte> out) {
   const gguf::TensorTypeInfo& info = gguf::InfoOf(impl_->blocks());
-  return impl_->ForEachRow(
-      first, elements, elements, [&](const Position& at, std::uint64_t count, std::uint64_t done) {
-        return impl_->RepackRun(at, count,
-                                out.data() + done / info.block_elements * info.block_bytes);
-      });
+  std::uint64_t zeroed = 0;
+  const auto repack = [&](const PackedPosition& at, std::uint64_t count,
+                          std::uint64_t done) -> Status {
+    std::byte* const blocks = out.data() + done / info.block_elements * info.block_bytes;
+    SLUICE_ASSIGN(const std::uint64_t more, impl_->RepackRun(at, count, blocks));
+    zeroed += more;
+    return Ok();
+  };
+  SLUICE_TRY(impl_->ForEachRow(first, elements, elements, repack));
+  return zeroed;
 }
 
 }  // namespace sluice

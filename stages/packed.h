@@ -89,6 +89,8 @@ struct PackedSource {
   std::string words{};  // for people: "dequantise FP8 with a scale for each 128 x 128"
   // The type whose blocks hold the same codes and scales, all but the global one.
   std::optional<gguf::TensorType> blocks{};
+  // When repacked: values whose scale is no number become 0, else they are an error.
+  bool zero_non_finite = false;
 
   [[nodiscard]] std::uint64_t elements() const { return matrices * rows * columns; }
   bool operator==(const PackedSource&) const = default;
@@ -120,9 +122,11 @@ class Unpacker {
   // or over the global one rounded first, then (code - zero) * scale. kCorrupt for a group number
   // out of range, kIo.
   Status Dequantize(std::uint64_t first, std::span<float> out);
-  // The same elements as blocks of packed.blocks, without the global scale, bit by bit. kCorrupt
-  // for a scale that such a block cannot hold. REQUIRES: whole blocks.
-  Status Repack(std::uint64_t first, std::uint64_t elements, std::span<std::byte> out);
+  // The same elements as blocks of packed.blocks, without the global scale, bit by bit. Gives how
+  // many values became 0. kCorrupt for a scale that such a block cannot hold, and for a global
+  // scale that is not finite, unless such values become 0. REQUIRES: whole blocks.
+  Result<std::uint64_t> Repack(std::uint64_t first, std::uint64_t elements,
+                               std::span<std::byte> out);
   // kCorrupt when one of the shards has shrunk: what was read before may be zeros.
   [[nodiscard]] Status CheckIntact() const;
 

@@ -102,6 +102,8 @@ class StagingReader {
     return Ok();
   }
 
+  // Values that were read and became 0, because they were no numbers.
+  [[nodiscard]] std::uint64_t zeroed() const { return zeroed_; }
   [[nodiscard]] Status CheckIntact() const { return unpacker_ ? unpacker_->CheckIntact() : Ok(); }
 
  private:
@@ -112,7 +114,11 @@ class StagingReader {
       const std::uint64_t offset = segment_.byte_offset + SourceBytes(segment_, source);
       return sources_.ReadAt(segment_.shard, offset, target);
     }
-    if (segment_.blocks) return unpacker_->Repack(source, elements, target);
+    if (segment_.blocks) {
+      SLUICE_ASSIGN(const std::uint64_t zeroed, unpacker_->Repack(source, elements, target));
+      zeroed_ += zeroed;
+      return Ok();
+    }
     // Slab buffers are aligned, and every run of F32 is a multiple of its size.
     return unpacker_->Dequantize(source, {reinterpret_cast<float*>(target.data()), elements});
   }
@@ -120,6 +126,7 @@ class StagingReader {
   const SourceSet& sources_;
   const Segment& segment_;
   std::optional<Unpacker> unpacker_;
+  std::uint64_t zeroed_ = 0;
 };
 
 // The bytes of a segment's shards that a box may touch, for `visit(shard, offset, bytes)`.
@@ -163,7 +170,9 @@ bool WalksAlongRuns(const Piece& piece) {
   });
 }
 
-Status PlaceStaged(const SourceSet& sources, Piece& piece, std::span<std::byte> staging) {
+// Gives how many values became 0.
+Result<std::uint64_t> PlaceStaged(const SourceSet& sources, Piece& piece,
+                                  std::span<std::byte> staging) {
   StagingReader reader(sources, *piece.segment);
   const bool in_order = piece.segment->packed != nullptr && WalksAlongRuns(piece);
   if (in_order) piece.raw = staging;
@@ -175,7 +184,8 @@ Status PlaceStaged(const SourceSet& sources, Piece& piece, std::span<std::byte> 
     const Box original = placed.box;
     for (Axis& axis : placed.box.axes) axis.stride = CompactStride(original, axis);
   }
-  return reader.CheckIntact();
+  SLUICE_TRY(reader.CheckIntact());
+  return reader.zeroed();
 }
 
 // A piece whose elements already lie one after the other needs no gathering.
@@ -220,7 +230,9 @@ Status Read(const SourceSet& sources, Slab& slab) {
       if (packed != (segment.packed != nullptr)) continue;
       if (IsStaged(sources, segment)) {
         const std::uint64_t bytes = SourceBytes(segment, piece.elements);
-        SLUICE_TRY(PlaceStaged(sources, piece, staging.first(bytes)));
+        SLUICE_ASSIGN(const std::uint64_t zeroed,
+                      PlaceStaged(sources, piece, staging.first(bytes)));
+        for (SlabTarget* const target : slab.Targets()) target->zeroed += zeroed;
         staging = staging.subspan(bytes);
       } else {
         SLUICE_TRY(PlaceMapped(sources, piece));

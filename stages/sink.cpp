@@ -221,6 +221,12 @@ Status Sink::Flush() { return Ok(); }
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options) {
   struct stat existing {};
+  const bool is_no_file = ::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode);
+  if (is_no_file || path == "-") {
+    return MakeError(ErrorCode::kUsage, "output is no file")
+        .In(path)
+        .Expected("the name of a file, not a pipe, device or folder");
+  }
   if (!options.overwrite && ::lstat(path.c_str(), &existing) == 0) {
     return MakeError(ErrorCode::kUsage, "output exists")
         .In(path)

@@ -38,8 +38,9 @@ struct FileSinkOptions {
 };
 
 // Writes `<path>.partial` and renames it to `path` in Finish. The space for `total_bytes` is
-// reserved first. kUsage when `path` exists; kResource when the disk is too small; kIo when another
-// process is writing the same output or the folder is not writable.
+// reserved first. kUsage when `path` exists, and for "-" and what is no file; kResource when the
+// disk is too small; kIo when another process is writing the same output or the folder is not
+// writable.
 Result<std::unique_ptr<Sink>> OpenFileSink(const std::string& path, std::uint64_t total_bytes,
                                            const FileSinkOptions& options);
 

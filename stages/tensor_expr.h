@@ -118,7 +118,8 @@ struct ExprGroup {
 
 // Whether values of `dtype` are stored exactly as tensors of `type` are.
 [[nodiscard]] constexpr bool IsSameEncoding(Dtype dtype, gguf::TensorType type) {
-  return (dtype == Dtype::kF32 && type == gguf::TensorType::kF32) ||
+  return (dtype == Dtype::kF64 && type == gguf::TensorType::kF64) ||
+         (dtype == Dtype::kF32 && type == gguf::TensorType::kF32) ||
          (dtype == Dtype::kF16 && type == gguf::TensorType::kF16) ||
          (dtype == Dtype::kBF16 && type == gguf::TensorType::kBF16);
 }

@@ -178,7 +178,10 @@ void AddFlags(CLI::App& command, ConvertFlags& flags) {
 
 // What the closing summary calls the whole.
 std::string NameOf(const ConvertFlags& flags) {
-  return flags.to.empty() ? flags.output : fmt::format("{} outputs", flags.to.size());
+  if (flags.to.empty()) return flags.output;
+  if (flags.to.size() > 1) return fmt::format("{} outputs", flags.to.size());
+  const Result<Target> only = ParseTarget(flags.to.front());
+  return only ? only->path : flags.to.front();
 }
 
 }  // namespace

@@ -1,3 +1,11 @@
+// F32, F16 and BF16, whose blocks are single elements, and the list of all codecs.
+//
+//   F32  (4 bytes)  x:f32     sign 1 bit, exponent 8, mantissa 23
+//   F16  (2 bytes)  x:f16     sign 1 bit, exponent 5, mantissa 10
+//   BF16 (2 bytes)  x:bf16    sign 1 bit, exponent 8, mantissa 7: the upper half of an F32
+//
+// F16 and BF16 are rounded to nearest, ties to even. F16 keeps subnormals and becomes infinite from
+// 65520 on.
 #include "formats/quant/codec.h"
 
 #include <algorithm>

@@ -78,7 +78,9 @@ class TargetPlanner {
   // What tensors take of the target: in the file also padding.
   [[nodiscard]] std::uint64_t Cost(TensorType type, std::uint64_t elements) const {
     const std::uint64_t bytes = *gguf::TensorBytes(type, elements);
-    return target_.file_bytes > 0 ? RoundUp(bytes, file_.alignment) : bytes;
+    const std::uint32_t alignment =
+        IgnoresAlignmentKey(request_, file_) ? gguf::kDefaultAlignment : file_.alignment;
+    return target_.file_bytes > 0 ? RoundUp(bytes, alignment) : bytes;
   }
   [[nodiscard]] std::uint64_t CostOf(const FilePlan& file) const;
   [[nodiscard]] Status Unreachable(std::uint64_t smallest, std::uint64_t elements) const;

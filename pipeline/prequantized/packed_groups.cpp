@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
+
+#include "core/file.h"
 
 namespace sluice {
 
 PackedGroups::PackedGroups(const QuantizationConfig& config, const safetensors::ShardSet& shards,
                            std::vector<Error>& problems)
-    : config_(config), problems_(problems) {
+    : config_(config), shards_(shards), problems_(problems) {
   for (std::size_t shard = 0; shard < shards.shards.size(); ++shard) {
     for (const safetensors::TensorInfo& info : shards.shards[shard].header.tensors) {
       parts_.push_back({&info, static_cast<std::uint32_t>(shard)});
@@ -23,8 +26,16 @@ const PackedPart* PackedGroups::Find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-bool PackedGroups::IsKept(const std::string& name) const {
-  return config_.Keeps(name) || config_.Keeps(name.substr(0, name.rfind('.')));
+bool PackedGroups::IsKept(const std::string& name) {
+  for (const std::string& module : {name, name.substr(0, name.rfind('.'))}) {
+    if (config_failed_) return true;
+    Result<bool> kept = config_.Keeps(module);
+    if (kept && *kept) return true;
+    if (kept) continue;
+    Report(std::move(kept).error());
+    config_failed_ = true;
+  }
+  return config_failed_;
 }
 
 const PackedPart* PackedGroups::Need(const PackedPart& codes, const std::string& name,
@@ -71,12 +82,41 @@ bool PackedGroups::HasShape(const PackedPart& codes, const PackedPart& part,
 }
 
 void PackedGroups::ReportShape(const PackedPart& codes, const PackedPart& part,
-                               std::string_view expected) {
+                               std::string_view expected, std::string_view actual) {
   Report(MakeError(ErrorCode::kMismatch, "the shape does not fit the quantized weights")
              .At(part.info->name)
              .Expected(fmt::format("{} for '{}' of shape {}", expected, codes.info->name,
                                    ShapeText(codes.info->shape)))
-             .Actual(ShapeText(part.info->shape)));
+             .Actual(actual.empty() ? ShapeText(part.info->shape) : actual));
+}
+
+std::optional<std::vector<std::uint64_t>> PackedGroups::NeedShape(const PackedPart& codes,
+                                                                  const PackedPart& part) {
+  const std::size_t rank = codes.info->shape.size();
+  if (!HasDtype(codes, part, {Dtype::kI64, Dtype::kI32}) || !HasShape(codes, part, {rank})) {
+    return std::nullopt;
+  }
+  std::vector<std::byte> bytes(part.info->bytes);
+  const Result<File> file = File::OpenForReading(shards_.shards[part.shard].path);
+  Status read = file ? file->ReadAt(part.info->offset, bytes) : Status(file.error());
+  if (!read) {
+    Report(std::move(read).error().At(part.info->name));
+    return std::nullopt;
+  }
+  // A negative number becomes one that no shape has.
+  std::vector<std::uint64_t> shape;
+  for (std::size_t at = 0; at < bytes.size(); at += bytes.size() / rank) {
+    std::int64_t wide = 0;
+    std::int32_t narrow = 0;
+    if (part.info->dtype == Dtype::kI64) {
+      std::memcpy(&wide, bytes.data() + at, sizeof wide);
+    } else {
+      std::memcpy(&narrow, bytes.data() + at, sizeof narrow);
+      wide = narrow;
+    }
+    shape.push_back(static_cast<std::uint64_t>(wide));
+  }
+  return shape;
 }
 
 void PackedGroups::Add(const PackedPart& codes, std::string name, std::vector<std::uint64_t> shape,

@@ -26,8 +26,9 @@ class PackedGroups {
   // All tensors, by shard and then by name.
   [[nodiscard]] const std::vector<PackedPart>& parts() const { return parts_; }
   [[nodiscard]] const PackedPart* Find(std::string_view name) const;
-  // Whether the configuration says that a weight is not quantized.
-  [[nodiscard]] bool IsKept(const std::string& name) const;
+  // Whether the configuration says that a weight is not quantized. Where it cannot be asked, that
+  // is a problem, and all weights from then on count as kept.
+  bool IsKept(const std::string& name);
   // Whether a tensor is part of a packed weight or left out.
   [[nodiscard]] bool IsTaken(std::string_view name) const { return found_.parts.contains(name); }
 
@@ -42,7 +43,13 @@ class PackedGroups {
                 std::initializer_list<Dtype> dtypes);
   bool HasShape(const PackedPart& codes, const PackedPart& part,
                 const std::vector<std::uint64_t>& expected);
-  void ReportShape(const PackedPart& codes, const PackedPart& part, std::string_view expected);
+  // `actual`: what the tensor's content says, if not its shape.
+  void ReportShape(const PackedPart& codes, const PackedPart& part, std::string_view expected,
+                   std::string_view actual = "");
+  // The content of `part`, a shape in I64 or I32 of the rank of the codes. nullopt and a problem
+  // when it is no such tensor or cannot be read.
+  std::optional<std::vector<std::uint64_t>> NeedShape(const PackedPart& codes,
+                                                      const PackedPart& part);
   void Report(Error error) { problems_.push_back(std::move(error)); }
 
   // Takes a weight into the result, under its own name and shape.
@@ -55,10 +62,12 @@ class PackedGroups {
 
  private:
   const QuantizationConfig& config_;
+  const safetensors::ShardSet& shards_;
   std::vector<Error>& problems_;
   std::vector<PackedPart> parts_;
   std::unordered_map<std::string_view, const PackedPart*> by_name_;
   PackedTensors found_;
+  bool config_failed_ = false;
 };
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "core/checked.h"
 #include "pipeline/prequantized/packed_layouts.h"
 
 namespace sluice {
@@ -74,6 +75,29 @@ void AddPacked(PackedGroups& groups, const PackedPart& codes, const PackedPart& 
   groups.Add(codes, name, std::move(shape), false, std::move(source));
 }
 
+struct PackedFit {
+  const WeightScheme* scheme = nullptr;
+  std::uint64_t columns = 0;
+};
+
+// The first scheme by which the words of a row and its groups are those of the same columns: of
+// these, where they are known.
+std::optional<PackedFit> FindFit(const QuantizationConfig& config, std::uint64_t words,
+                                 std::uint64_t num_groups, std::optional<std::uint64_t> known) {
+  for (const WeightScheme& scheme : config.schemes) {
+    if (scheme.is_float) continue;
+    const std::uint64_t per_word = kWordBits / scheme.bits;
+    const bool has_groups = scheme.group_size > 0;
+    const auto widest = has_groups ? CheckedMul(num_groups, scheme.group_size) : words * per_word;
+    const std::uint64_t columns = known.value_or(widest.value_or(0));
+    if (CeilDivide(columns, per_word) == words &&
+        num_groups == (has_groups ? CeilDivide(columns, scheme.group_size) : 1)) {
+      return PackedFit{&scheme, columns};
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void TakePacked(PackedGroups& groups, const PackedPart& codes, const std::string& name) {
@@ -86,19 +110,29 @@ void TakePacked(PackedGroups& groups, const PackedPart& codes, const std::string
   const auto words = groups.NeedExtents(codes);
   if (!words) return;
   const auto grouped = ExtentsOf(scales->info->shape);
-  for (const WeightScheme& scheme : groups.config().schemes) {
-    if (scheme.is_float || !grouped || grouped->rows != words->rows ||
-        grouped->matrices != words->matrices) {
-      continue;
+  const auto fit_of = [&](std::optional<std::uint64_t> columns) -> std::optional<PackedFit> {
+    if (!grouped || grouped->rows != words->rows || grouped->matrices != words->matrices) return {};
+    return FindFit(groups.config(), words->columns, grouped->columns, columns);
+  };
+  std::optional<PackedFit> fit = fit_of(std::nullopt);
+  // The last word and the last group of a row may be partly filled: then only its shape says so.
+  if (const PackedPart* const shape = groups.Find(name + "_shape")) {
+    const auto stated = groups.NeedShape(codes, *shape);
+    if (!stated) return;
+    std::vector<std::uint64_t> expected = codes.info->shape;
+    expected.back() = stated->back();
+    const auto exact = *stated == expected ? fit_of(stated->back()) : std::nullopt;
+    if (!exact && fit) {
+      expected.back() = fit->columns;
+      return groups.ReportShape(codes, *shape, ShapeText(expected), ShapeText(*stated));
     }
-    const std::uint64_t per_word = kWordBits / scheme.bits;
-    const std::uint64_t columns =
-        scheme.group_size == 0 ? words->columns * per_word : grouped->columns * scheme.group_size;
-    if (CeilDivide(columns, per_word) != words->columns) continue;
-    if (scheme.group_size == 0 && grouped->columns != 1) continue;
-    return AddPacked(groups, codes, *scales, name, {words->matrices, words->rows, columns}, scheme);
+    fit = exact;
   }
-  groups.ReportShape(codes, *scales, PackedScaleShapes(groups.config(), *words));
+  if (!fit) {
+    return groups.ReportShape(codes, *scales, PackedScaleShapes(groups.config(), *words));
+  }
+  AddPacked(groups, codes, *scales, name, {words->matrices, words->rows, fit->columns},
+            *fit->scheme);
 }
 
 void TakeWords(PackedGroups& groups, const PackedPart& codes, const std::string& base) {

@@ -83,13 +83,15 @@ void CheckCompanion(PackedGroups& groups, const std::string& name) {
     if (!name.ends_with(companion.suffix)) continue;
     const std::string codes = WithoutSuffix(name, companion.suffix) + std::string(companion.codes);
     const PackedPart* const weight = groups.Find(codes);
-    const std::string actual =
-        weight == nullptr ? "" : fmt::format("that in {}", DtypeName(weight->info->dtype));
+    const bool may_be_packed = weight == nullptr && companion.codes == ".weight" &&
+                               groups.config().method == QuantMethod::kCompressedTensors;
     return groups.Report(
         MakeError(ErrorCode::kMissing, "it belongs to quantized weights that are not there")
             .At(name)
-            .Expected(fmt::format("codes in '{}'", codes))
-            .Actual(actual));
+            .Expected(may_be_packed ? fmt::format("codes in '{0}' or '{0}_packed'", codes)
+                                    : fmt::format("codes in '{}'", codes))
+            .Actual(weight == nullptr ? ""
+                                      : fmt::format("that in {}", DtypeName(weight->info->dtype))));
   }
 }
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <regex>
 #include <utility>
 
 #include "core/utf8.h"
@@ -84,8 +83,9 @@ Status CheckBits(std::uint64_t bits, std::initializer_list<std::uint64_t> known)
                  fmt::format("{} bits", bits));
 }
 
-// std::regex recurses with the nesting of a pattern: longer ones can exhaust the stack.
 constexpr std::size_t kMaxPatternBytes = 4096;
+// For one name: patterns of real checkpoints take some hundreds.
+constexpr std::uint32_t kMaxMatchSteps = 100'000;
 
 Status AddKept(json::Element object, std::string_view key, std::vector<KeptModule>& kept) {
   const auto value = json::Find(object, key);
@@ -100,11 +100,13 @@ Status AddKept(json::Element object, std::string_view key, std::vector<KeptModul
     if (name->size() > kMaxPatternBytes) {
       return WrongField(key, "regular expressions of at most 4096 bytes", item);
     }
-    try {
-      module.expression.emplace(module.text.substr(kRegexMark.size()), std::regex::ECMAScript);
-    } catch (const std::regex_error&) {
-      return WrongField(key, "regular expressions behind re:", item);
+    auto expression =
+        RegularExpression::Compile(module.text.substr(kRegexMark.size()), kMaxMatchSteps);
+    if (!expression) {
+      return WrongField(key, "regular expressions behind re:", item)
+          .Advice(expression.error().actual);
     }
+    module.expression = *std::move(expression);
   }
   return Ok();
 }
@@ -241,16 +243,23 @@ bool IsPartOf(const std::string& part, const std::string& module) {
 
 }  // namespace
 
-bool QuantizationConfig::Keeps(const std::string& module) const {
-  // The standard library's matcher recurses for every character.
-  constexpr std::size_t kLongestName = 4096;
-  if (module.size() > kLongestName) return false;
-  return std::any_of(kept.begin(), kept.end(), [&](const KeptModule& one) {
-    if (one.expression) {
-      return std::regex_search(module, *one.expression, std::regex_constants::match_continuous);
+Result<bool> QuantizationConfig::Keeps(const std::string& module) const {
+  for (const KeptModule& one : kept) {
+    if (!one.expression) {
+      if (IsPartOf(one.text, module)) return true;
+      if (::fnmatch(one.text.c_str(), module.c_str(), 0) == 0) return true;
+      continue;
     }
-    return IsPartOf(one.text, module) || ::fnmatch(one.text.c_str(), module.c_str(), 0) == 0;
-  });
+    const Result<bool> matches = one.expression->MatchesStart(module);
+    if (matches && *matches) return true;
+    if (matches) continue;
+    return MakeError(ErrorCode::kUnsupported, "a regular expression takes too much work")
+        .In(path)
+        .At(module)
+        .Expected("module names that can be told apart quickly")
+        .Actual(fmt::format("'{}': {}", one.text, matches.error().actual));
+  }
+  return false;
 }
 
 Result<std::optional<QuantizationConfig>> ReadQuantizationConfig(const std::string& folder,

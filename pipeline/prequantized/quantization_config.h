@@ -3,11 +3,11 @@
 
 #include <cstdint>
 #include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/regular_expression.h"
 #include "core/result.h"
 #include "formats/json/json.h"
 
@@ -28,7 +28,7 @@ struct WeightScheme {
 // "re:" and a regular expression for the beginning of the name.
 struct KeptModule {
   std::string text;
-  std::optional<std::regex> expression;
+  std::optional<RegularExpression> expression;
 };
 
 struct QuantizationConfig {
@@ -38,8 +38,9 @@ struct QuantizationConfig {
   bool stores_zeros_less_one = false;  // GPTQ's first format
   std::vector<KeptModule> kept;
 
-  // Whether `kept` covers a module ("model.layers.0.mlp.up_proj").
-  [[nodiscard]] bool Keeps(const std::string& module) const;
+  // Whether `kept` covers a module ("model.layers.0.mlp.up_proj"). kUnsupported, with file and
+  // pattern, when a regular expression takes too much work.
+  Result<bool> Keeps(const std::string& module) const;
 };
 
 // Reads quantization_config or compression_config of `config` or of its text_config, else the

@@ -1,5 +1,7 @@
 #include "pipeline/quantize/apply.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -36,7 +38,7 @@ void SetType(const QuantizeRequest& request, const TypeChoice& choice,
              PlannedTensor& tensor) {
   tensor.reason = choice.reason;
   if (choice.type == tensor.record.type) return;
-  if (Repack(choice.type, ollama, tensor)) return;
+  if (Repack(choice.type, ollama, request.zero_non_finite, tensor)) return;
   tensor.expr.quantizing = QuantizingOf(request, tensor.record, importance, entry);
   tensor.record.type = choice.type;
   tensor.expr.type = choice.type;
@@ -46,6 +48,23 @@ void SetKeys(std::uint32_t file_type, const imatrix::Reader* importance, gguf::M
   metadata.MoveToEnd("general.quantization_version", kQuantizationVersion);
   metadata.MoveToEnd("general.file_type", file_type);
   if (importance != nullptr) AddImportanceKeys(*importance, metadata);
+}
+
+Status SetAlignment(const QuantizeRequest& request, FilePlan& file,
+                    std::vector<std::string>& warnings) {
+  SLUICE_ASSIGN(const std::uint32_t alignment, gguf::AlignmentOf(file.metadata));
+  file.ignores_alignment_key = IgnoresAlignmentKey(request, file);
+  if (alignment == gguf::kDefaultAlignment || file.is_ollama()) return Ok();
+  warnings.push_back(
+      file.ignores_alignment_key
+          ? fmt::format(
+                "{} tensors are laid out by alignment {}, as llama-quantize does it, though "
+                "the file says {}: loaders may refuse it or take wrong values",
+                file.tensors.size(), gguf::kDefaultAlignment, alignment)
+          : fmt::format("{} tensors are laid out by alignment {}, as the file says, where "
+                        "llama-quantize takes {} (--bit-exact does that)",
+                        file.tensors.size(), alignment, gguf::kDefaultAlignment));
+  return Ok();
 }
 
 // `importance` may be nullptr and outlives the plan.
@@ -67,6 +86,7 @@ Status QuantizeFile(const QuantizeRequest& request, const imatrix::Reader* impor
     SortAs(input.order, file.tensors);
   }
   AddScales(file.tensors);
+  SLUICE_TRY(SetAlignment(request, file, warnings));
   warnings.insert(warnings.end(), recipe.warnings.begin(), recipe.warnings.end());
   warnings.insert(warnings.end(), weights.warnings.begin(), weights.warnings.end());
   return Ok();
@@ -96,6 +116,10 @@ QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& fi
   options.ollama = file.is_ollama();
   options.has_importance = importance != nullptr;
   return options;
+}
+
+bool IgnoresAlignmentKey(const QuantizeRequest& request, const FilePlan& file) {
+  return request.exact && !file.is_ollama();
 }
 
 Quantizing QuantizingOf(const QuantizeRequest& request, const gguf::TensorRecord& record,

@@ -36,6 +36,10 @@ Result<std::shared_ptr<const imatrix::Reader>> OpenImportance(const std::string&
 [[nodiscard]] QuantizeOptions RecipeOptions(const QuantizeRequest& request, const FilePlan& file,
                                             const imatrix::Reader* importance);
 
+// Whether the request asks for llama-quantize's layout of a file, which is that of the default
+// alignment even where the file names another one.
+[[nodiscard]] bool IgnoresAlignmentKey(const QuantizeRequest& request, const FilePlan& file);
+
 // How the values of a tensor are quantized that is `record` before. Reader and entry may be
 // nullptr; they outlive the result.
 [[nodiscard]] Quantizing QuantizingOf(const QuantizeRequest& request,
@@ -46,7 +50,7 @@ Result<std::shared_ptr<const imatrix::Reader>> OpenImportance(const std::string&
 // Gives every tensor of the plan's first file the type that the recipe chooses, the order and the
 // key-values that llama-quantize writes (in the Ollama dialect order and sorted keys stay), and
 // adds warnings. The offsets are not valid afterwards. Errors of imatrix::Reader::Open,
-// ModelFactsOf, ChooseTypes and PlanImportance.
+// ModelFactsOf, ChooseTypes, PlanImportance and gguf::AlignmentOf.
 Status QuantizeModel(const QuantizeRequest& request, Plan& plan);
 
 }  // namespace sluice

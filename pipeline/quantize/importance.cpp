@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/checked.h"
+#include "core/utf8.h"
 #include "formats/quant/codec.h"
 #include "pipeline/quantize/tensor_class.h"
 
@@ -124,13 +125,17 @@ class ImportancePlanner {
   std::vector<std::string> warnings_;
 };
 
-// At most what llama-quantize has room for, without cutting a character apart.
-std::string CutText(std::string_view text) {
+// As text of a GGUF file, which is UTF-8, and at most what llama-quantize has room for, without
+// cutting a character apart.
+std::string ShortText(std::string_view bytes) {
   constexpr std::size_t kMaxBytes = 127;
-  if (text.size() <= kMaxBytes) return std::string(text);
+  Utf8Stream stream;
+  std::string text = stream.Push(bytes);
+  text += stream.Finish();
+  if (text.size() <= kMaxBytes) return text;
   std::size_t end = kMaxBytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return std::string(text.substr(0, end));
+  return text.substr(0, end);
 }
 
 }  // namespace
@@ -165,9 +170,9 @@ bool NeedsImportance(std::string_view tensor, TensorType type, FileType file_typ
 }
 
 void AddImportanceKeys(const imatrix::Reader& reader, gguf::Metadata& metadata) {
-  metadata.MoveToEnd("quantize.imatrix.file", CutText(reader.path()));
+  metadata.MoveToEnd("quantize.imatrix.file", ShortText(reader.path()));
   if (!reader.datasets().empty()) {
-    metadata.MoveToEnd("quantize.imatrix.dataset", CutText(reader.datasets().front()));
+    metadata.MoveToEnd("quantize.imatrix.dataset", ShortText(reader.datasets().front()));
   }
   metadata.MoveToEnd("quantize.imatrix.entries_count",
                      static_cast<std::uint32_t>(reader.entries().size()));

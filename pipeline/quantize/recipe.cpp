@@ -17,7 +17,8 @@ using gguf::TensorRecord;
 using gguf::TensorType;
 
 bool IsFloat(TensorType type) {
-  return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+  return type == TensorType::kF64 || type == TensorType::kF32 || type == TensorType::kF16 ||
+         type == TensorType::kBF16;
 }
 
 bool IsQuantized(TensorType type) { return gguf::InfoOf(type).block_elements > 1; }
@@ -177,6 +178,7 @@ void TypeChooser::MatchRules() {
   for (std::size_t r = 0; r < rules.size(); ++r) {
     if (rule_has_match_[r]) continue;
     problems_.push_back(MakeError(ErrorCode::kUsage, "--tensor-type matches no tensor")
+                            .In(rules[r].place)
                             .Actual(rules[r].text)
                             .Advice("the pattern is searched in names like blk.0.ffn_down.weight"));
   }
@@ -185,9 +187,10 @@ void TypeChooser::MatchRules() {
 void TypeChooser::WarnOfIdleRules() {
   for (std::size_t r = 0; r < options_.rules.size(); ++r) {
     if (!rule_has_match_[r] || rule_decides_[r]) continue;
+    const TypeRule& rule = options_.rules[r];
     recipe_.warnings.push_back(fmt::format(
-        "--tensor-type {} has no effect: its tensors are kept or decided by options before it",
-        options_.rules[r].text));
+        "{}--tensor-type {} has no effect: its tensors are kept or decided by options before it",
+        rule.place.empty() ? "" : rule.place + ": ", rule.text));
   }
 }
 
@@ -338,7 +341,8 @@ Status TypeChooser::Check(const TensorRecord& tensor, const TypeChoice& choice) 
   if (quant::FindCodec(tensor.type) == nullptr) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("cannot quantize {}", source.name))
         .At(tensor.name)
-        .Expected("F32, F16 or BF16");
+        .Expected("F64, F32, F16, BF16 or a quantized type")
+        .Advice("--type COPY keeps all types");
   }
   if (options_.allow_requantize) return Ok();
   return MakeError(ErrorCode::kUsage, fmt::format("already quantized to {}", source.name))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -62,6 +63,8 @@ PlannedTensor ScalesOf(const PlannedTensor& tensor) {
     }
     if (scales.source.empty()) scales.source = global.name;
     if (segment.packed->global_divides) expr.steps = {PointwiseStep::kReciprocal};
+    // Whoever does not take zeros has refused the weights themselves.
+    if (segment.packed->zero_non_finite) expr.quantizing.emplace().zero_non_finite = true;
   }
   expr.row_elements = expr.elements;
   scales.record.shape = {expr.elements};
@@ -71,7 +74,7 @@ PlannedTensor ScalesOf(const PlannedTensor& tensor) {
 
 }  // namespace
 
-bool Repack(gguf::TensorType type, bool ollama, PlannedTensor& tensor) {
+bool Repack(gguf::TensorType type, bool ollama, bool zero_non_finite, PlannedTensor& tensor) {
   std::vector<Segment>& segments = tensor.expr.segments;
   const std::uint64_t block = gguf::InfoOf(type).block_elements;
   const bool has_global = HasGlobal(segments.front());
@@ -84,7 +87,13 @@ bool Repack(gguf::TensorType type, bool ollama, PlannedTensor& tensor) {
   const std::string_view words = segments.front().packed->words;
   tensor.views.replace(0, words.size(),
                        fmt::format("repack the blocks of {}", gguf::InfoOf(type).name));
-  for (Segment& segment : segments) segment.blocks = type;
+  for (Segment& segment : segments) {
+    segment.blocks = type;
+    if (!zero_non_finite) continue;
+    PackedSource packed = *segment.packed;
+    packed.zero_non_finite = true;
+    segment.packed = std::make_shared<const PackedSource>(std::move(packed));
+  }
   tensor.expr.type = type;
   tensor.record.type = type;
   return true;

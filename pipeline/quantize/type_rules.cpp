@@ -23,6 +23,18 @@ Error NoRule(std::string_view text) {
 // std::regex recurses with the nesting of a pattern: longer ones can exhaust the stack.
 constexpr std::size_t kMaxPatternBytes = 4096;
 
+// The library that llama-quantize uses. Its polynomial mode finds the same names, never takes
+// exponential time, and knows no back-references.
+std::regex Compile(const std::string& pattern) {
+  constexpr auto kSyntax = std::regex::ECMAScript | std::regex::optimize;
+  try {
+    return std::regex(pattern, kSyntax | std::regex_constants::__polynomial);
+  } catch (const std::regex_error& error) {
+    if (error.code() != std::regex_constants::error_complexity) throw;
+    return std::regex(pattern, kSyntax);
+  }
+}
+
 Result<std::regex> ParsePattern(std::string_view text) {
   if (text.size() > kMaxPatternBytes) {
     return MakeError(ErrorCode::kUsage, "regular expression is too long")
@@ -31,7 +43,7 @@ Result<std::regex> ParsePattern(std::string_view text) {
   }
   const std::string lower = AsciiLower(text);
   try {
-    return std::regex(lower, std::regex::ECMAScript | std::regex::optimize);
+    return Compile(lower);
   } catch (const std::regex_error& error) {
     return MakeError(ErrorCode::kUsage, "no regular expression")
         .Expected("ECMAScript syntax")
@@ -52,26 +64,20 @@ Result<TypeRule> ParseTypeRule(std::string_view text) {
   return rule;
 }
 
-namespace {
-
-std::string Trimmed(const std::string& text) {
-  constexpr std::string_view kSpace = " \t\r";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-}  // namespace
-
 Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path) {
   SLUICE_ASSIGN(const std::string content, ReadWholeFile(path, kMaxRuleFileBytes));
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::vector<TypeRule> rules;
   std::istringstream lines(content);
+  if (content.starts_with(kByteOrderMark)) lines.ignore(kByteOrderMark.size());
+  std::size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
-    const std::string text = Trimmed(line.substr(0, line.find('#')));
+    const std::string place = fmt::format("{}:{}", path, ++number);
+    const std::string_view text = Trim(std::string_view(line).substr(0, line.find('#')));
     if (text.empty()) continue;
     Result<TypeRule> rule = ParseTypeRule(text);
-    if (!rule) return std::move(rule).error().In(path);
+    if (!rule) return std::move(rule).error().In(place);
+    rule->place = place;
     rules.push_back(*std::move(rule));
   }
   if (rules.empty()) return NoRule("an empty file").In(path);

@@ -12,7 +12,8 @@
 namespace sluice {
 
 struct TypeRule {
-  std::string text;  // as given
+  std::string text;   // as given
+  std::string place;  // FILE:LINE where it stands; empty for one of the command line
   std::regex pattern;
   gguf::TensorType type = gguf::TensorType::kF32;
 
@@ -27,8 +28,8 @@ struct TypeRule {
 // means "\d"). kUsage for anything else.
 Result<TypeRule> ParseTypeRule(std::string_view text);
 
-// The rules of a file, one a line; # begins a comment. kUsage names the file for a bad rule and for
-// a file without any; kMissing, kIo, kResource as for reading a file.
+// The rules of a file, one a line between blanks; # begins a comment. kUsage names file and line of
+// a bad rule, and a file without any; kMissing, kIo, kResource as for reading a file.
 Result<std::vector<TypeRule>> ReadTypeRules(const std::string& path);
 
 }  // namespace sluice

@@ -14,7 +14,6 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
-
 // Takes tensors out of a source and collects what is wrong with them.
 class Taker {
  public:

@@ -1,10 +1,7 @@
 #include "runtime/text/split_pattern.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
-#include <pcre2.h>
 
-#include <array>
 #include <cstdint>
 
 #include "core/utf8.h"
@@ -20,10 +17,8 @@ constexpr std::string_view kSpaces =
 // Letters that mean the same after a backslash to both libraries.
 constexpr std::string_view kCommonEscapes = "rntfvdDpPx";
 
-// Bounds on the work for one match. The patterns of the table need a few steps a character; a
-// hostile one could take exponential time.
+// The patterns of the table need a few steps a character.
 constexpr std::uint32_t kMaxMatchSteps = 20'000'000;
-constexpr std::uint32_t kMaxHeapKibibytes = 64 * 1024;
 
 Error Unsupported(std::string_view construct, std::string_view pattern) {
   return MakeError(ErrorCode::kUnsupported,
@@ -62,29 +57,7 @@ Result<std::string> ToPcre2(std::string_view pattern) {
   return out;
 }
 
-std::string MessageOf(int error) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(error, text.data(), text.size());
-  return {reinterpret_cast<const char*>(text.data())};
-}
-
-struct FreeMatchData {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
-
 }  // namespace
-
-struct SplitPattern::Code {
-  Code() = default;
-  Code(const Code&) = delete;
-  Code& operator=(const Code&) = delete;
-  ~Code() {
-    pcre2_match_context_free(limits);
-    pcre2_code_free(compiled);
-  }
-  pcre2_code* compiled = nullptr;
-  pcre2_match_context* limits = nullptr;
-};
 
 Result<SplitPattern> SplitPattern::Compile(const std::string& pattern) {
   const std::size_t valid = ValidUtf8Prefix(pattern);
@@ -92,42 +65,27 @@ Result<SplitPattern> SplitPattern::Compile(const std::string& pattern) {
     return MakeError(ErrorCode::kCorrupt, "pre-tokenizer pattern is not UTF-8");
   }
   SLUICE_ASSIGN(const std::string text, ToPcre2(pattern));
-  int error = 0;
-  PCRE2_SIZE error_at = 0;
-  auto code = std::make_shared<Code>();
-  code->compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                                 &error, &error_at, nullptr);
-  if (code->compiled == nullptr) {
-    return MakeError(ErrorCode::kCorrupt, "pre-tokenizer pattern is no regular expression")
-        .Actual(fmt::format("'{}': {} at byte {}", text, MessageOf(error), error_at));
-  }
-  // Without just-in-time compilation, where the system forbids it, the interpreter matches.
-  pcre2_jit_compile(code->compiled, PCRE2_JIT_COMPLETE);
-  code->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(code->limits, kMaxMatchSteps);
-  pcre2_set_heap_limit(code->limits, kMaxHeapKibibytes);
-  return SplitPattern(std::move(code));
+  Result<RegularExpression> expression = RegularExpression::Compile(text, kMaxMatchSteps);
+  if (expression) return SplitPattern(*std::move(expression));
+  Error error = std::move(expression).error();
+  error.what = "pre-tokenizer pattern is no regular expression";
+  return error;
 }
 
 Status SplitPattern::Split(std::string_view text, std::vector<std::string_view>& pieces) const {
-  const std::unique_ptr<pcre2_match_data, FreeMatchData> match(
-      pcre2_match_data_create_from_pattern(code_->compiled, nullptr));
   std::size_t done = 0;  // everything before it is in `pieces`
-  std::size_t from = 0;
-  while (from < text.size()) {
-    const int found =
-        pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), code_->limits);
-    if (found == PCRE2_ERROR_NOMATCH) break;
-    if (found < 0) {
-      return MakeError(ErrorCode::kUnsupported, "the pre-tokenizer pattern fails on this text")
-          .Actual(MessageOf(found));
+  while (done < text.size()) {
+    auto found = expression_.Find(text, done);
+    if (!found) {
+      Error error = std::move(found).error();
+      error.what = "the pre-tokenizer pattern fails on this text";
+      return error;
     }
-    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(match.get());
-    if (bounds[0] > done) pieces.push_back(text.substr(done, bounds[0] - done));
-    pieces.push_back(text.substr(bounds[0], bounds[1] - bounds[0]));
-    done = from = bounds[1];
+    if (!*found) break;
+    const auto [begin, end] = **found;
+    if (begin > done) pieces.push_back(text.substr(done, begin - done));
+    pieces.push_back(text.substr(begin, end - begin));
+    done = end;
   }
   if (done < text.size()) pieces.push_back(text.substr(done));
   return Ok();

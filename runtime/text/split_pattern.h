@@ -1,11 +1,12 @@
-// The regular expression of a pre-tokenizer, run by PCRE2.
+// The regular expression of a pre-tokenizer.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "core/regular_expression.h"
 #include "core/result.h"
 
 namespace sluice::runtime {
@@ -25,9 +26,8 @@ class SplitPattern {
   Status Split(std::string_view text, std::vector<std::string_view>& pieces) const;
 
  private:
-  struct Code;
-  explicit SplitPattern(std::shared_ptr<const Code> code) : code_(std::move(code)) {}
-  std::shared_ptr<const Code> code_;
+  explicit SplitPattern(RegularExpression expression) : expression_(std::move(expression)) {}
+  RegularExpression expression_;
 };
 
 }  // namespace sluice::runtime

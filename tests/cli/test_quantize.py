@@ -1,5 +1,7 @@
 """`sluice quantize` and `--max-shard-size`, `merge`, `edit`: GGUF files made from GGUF files."""
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 
@@ -177,6 +179,56 @@ def test_a_model_without_architecture_is_refused(tmp_path):
     assert_fails(run("quantize", source, out, "--type", "Q8_0"), 3, "llama.block_count", source)
 
 
+def write_gguf(path, tensors):
+    """A model of no use with these arrays as tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("io", ["mmap", "read"])
+@pytest.mark.parametrize("file_type", ["Q8_0", "Q4_K_M", "F32", "F16", "BF16"])
+def test_numbers_of_64_bits_are_rounded_to_32(file_type, io, tmp_path):
+    values = numpy.random.default_rng(7).normal(size=(16, 256))
+    one, two, a, b = (tmp_path / f"{name}.gguf" for name in ("one", "two", "a", "b"))
+    norm = {"blk.0.attn_norm.weight": values[0]}
+    write_gguf(one, {"blk.0.ffn_down.weight": values, **norm})
+    write_gguf(two, {"blk.0.ffn_down.weight": values.astype(numpy.float32), **norm})
+    quantize(one, a, "--type", file_type, "--io", io)
+    quantize(two, b, "--type", file_type)
+    assert sha256(a) == sha256(b)
+    kept = Gguf(a).tensors["blk.0.attn_norm.weight"]  # one row
+    assert kept.type == "F64" and kept.raw == values[0].tobytes()
+
+
+def test_numbers_beyond_32_bits_are_refused(tmp_path):
+    values = numpy.ones((4, 256))
+    values[2, 9] = 1e300
+    write_gguf(tmp_path / "in", {"blk.0.ffn_down.weight": values})
+    assert_fails(run("quantize", tmp_path / "in", tmp_path / "out.gguf", "--type", "Q8_0"), 3,
+                 "blk.0.ffn_down.weight", "got inf in row 2, column 9")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_integers_are_kept_or_refused(dtype, tmp_path):
+    table = numpy.arange(1024).astype(dtype).reshape(4, 256)
+    source, out = tmp_path / "in", tmp_path / "out.gguf"
+    write_gguf(source, {"blk.0.ffn_gate_tid2eid.weight": table, "blk.0.ffn_up.weight": table})
+    name = f"I{8 * table.itemsize}"
+    assert_fails(run("quantize", source, out, "--type", "Q8_0"), 4, "blk.0.ffn_up.weight", f"cannot quantize {name}",
+                 "F64, F32, F16, BF16", "COPY")
+    quantize(source, out, "--type", "COPY")
+    write_gguf(source, {"blk.0.ffn_gate_tid2eid.weight": table})
+    quantize(source, out, "--type", "Q8_0", "--force")
+    kept = Gguf(out).tensors["blk.0.ffn_gate_tid2eid.weight"]
+    assert kept.type == name and kept.raw == table.tobytes()
+
+
 # ---- --max-shard-size and merge -----------------------------------------------------------------
 
 
@@ -241,6 +293,13 @@ def test_bad_input_of_split_and_merge(tiny, tmp_path):
     assert_fails(run("convert", LLAMA, out, "--max-shard-size", "0"), 2, "--max-shard-size")
     assert_fails(run("convert", LLAMA, "-", "--max-shard-size", "100K"), 2, "standard output takes one file")
     assert_fails(run("convert", LLAMA, parts, "--max-shard-size", "100K"), 2, "output exists", files[0])
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for target in ("/dev/null", fifo, tmp_path):
+        for command in (("convert", LLAMA), ("quantize", tiny)):
+            result = run(*command, target, "--type", "Q8_0", "--max-shard-size", "100K", "--force")
+            assert_fails(result, 2, target, "pipes, devices and folders take no files", "--max-shard-size")
+    assert not list(pathlib.Path("/dev").glob("null-*"))
     files[2].unlink()
     assert_fails(run("merge", files[0], out), 3, files[2])
     assert not out.exists()
@@ -288,6 +347,40 @@ def test_pattern_that_is_too_long(tmp_path):
     (tmp_path / "types").write_text(f"{pattern}=q8_0\n")
     assert_fails(run("convert", LLAMA, tmp_path / "out.gguf", "--type", "Q8_0", "--tensor-types", tmp_path / "types"),
                  2, "too long", "40001 bytes")
+
+
+# ---- An alignment that is not 32 ----------------------------------------------------------------
+
+ALIGNMENTS = json.loads((GOLDEN / "alignment" / "runs.json").read_text())
+
+
+@pytest.mark.parametrize("case", ALIGNMENTS, ids=lambda case: f"{case['alignment']}-{case['type']}")
+def test_alignment_that_llama_quantize_ignores(case, tmp_path):
+    source, exact, one, right, plain = (tmp_path / f"{name}.gguf" for name in
+                                        ("source", "exact", "one", "right", "plain"))
+    key = ("--set", f"general.alignment=u32:{case['alignment']}")
+    convert(LLAMA, source, *key)
+    assert sha256(source) == case["source_sha256"]
+    result = quantize(source, exact, "--type", case["type"], "--bit-exact")
+    assert f"laid out by alignment 32, as llama-quantize does it, though the file says {case['alignment']}" in result.stderr
+    assert sha256(exact) == case["sha256"]
+    convert(LLAMA, one, *key, "--type", case["type"], "--bit-exact")
+    assert sha256(one) == case["sha256"]
+    result = quantize(source, right, "--type", case["type"])
+    assert f"laid out by alignment {case['alignment']}, as the file says" in result.stderr
+    convert(LLAMA, plain, "--type", case["type"])
+    tensors, expected = Gguf(right).tensors, Gguf(plain).tensors
+    assert list(tensors) == list(expected)
+    for name, tensor in tensors.items():
+        assert tensor.offset % case["alignment"] == 0 and tensor.raw == expected[name].raw
+
+
+def test_ollama_files_are_laid_out_as_they_say(tmp_path):
+    files = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    for out, flags in zip(files, ((), ("--bit-exact",))):
+        convert(LLAMA, out, "--dialect", "ollama", "--set", "general.alignment=u32:256", "--type", "Q8_0", *flags)
+    assert sha256(files[0]) == sha256(files[1])
+    assert all(tensor.offset % 256 == 0 for tensor in Gguf(files[0]).tensors.values())
 
 
 # ---- edit ---------------------------------------------------------------------------------------

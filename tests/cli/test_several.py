@@ -81,7 +81,13 @@ def test_dialect_and_the_other_flags_hold_for_all(single, tmp_path):
 def test_one_target_is_a_single_conversion(single, tmp_path):
     result = several(LLAMA, {tmp_path / "a": "Q4_0"}, *MODELS["llama-q256"], "--dialect", "llama.cpp")
     assert sha256(tmp_path / "a") == single("llama-q256", "Q4_0", "llama.cpp")
-    assert len(result.stderr.splitlines()) == 1
+    line, = result.stderr.splitlines()
+    assert line.startswith(f"{tmp_path}/a: ") and " tensors, " in line
+
+
+def test_one_target_in_a_pipe_is_called_so():
+    result = run("convert", LLAMA, "--to", "-:Q8_0:ollama", text=False)
+    assert result.stderr.startswith(b"standard output: ") and result.stdout.startswith(b"GGUF")
 
 
 def test_one_target_in_a_pipe_leads_whatever_its_place(single, tmp_path):
@@ -193,6 +199,9 @@ def test_same_path_twice(tmp_path):
     for other in ("a.gguf", "sub/../a.gguf"):
         refuse([f"{tmp_path}/a.gguf:Q4_0", f"{tmp_path}/{other}:Q8_0"], "two outputs are the same")
     refuse(["-:Q4_0", "-:Q8_0"], "two outputs are the same")
+    for first, second in (("a.gguf", "./a.gguf"), ("./a.gguf", str(tmp_path / "sub" / ".." / "a.gguf"))):
+        result = run("convert", LLAMA, "--to", f"{first}:Q4_0", "--to", f"{second}:Q8_0", cwd=tmp_path)
+        assert_fails(result, 2, "two outputs are the same")
     refuse(["-:Q4_0", "/dev/null:Q8_0"], "pipes or devices")
     assert_nothing_written(tmp_path)
 

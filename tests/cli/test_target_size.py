@@ -1,6 +1,8 @@
 """`--target-size` and `--target-bpw`: the best mix of types that fits, and the file that repeats it."""
 import itertools
 import json
+import os
+import pathlib
 import re
 
 import gguf
@@ -267,6 +269,16 @@ def test_verify_chooses_the_same_types(sizes, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert lines.read_text() == types
     assert run("verify", MODEL, out, *PRE, "--target-size", sizes[4]).returncode == 1
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("target", ["-", "/dev/null", "fifo", "."])
+def test_types_go_to_a_file(target, force, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    result = run("convert", MODEL, "out.gguf", *PRE, "--target-size", "1G", "--save-types", target, *force, cwd=tmp_path)
+    assert_fails(result, 2, f"{target}: output is", "the name of")
+    assert [path.name for path in tmp_path.iterdir()] == ["fifo"]
+    assert pathlib.Path("/dev/null").is_char_device()
 
 
 def test_a_file_of_types_is_not_replaced(sizes, tmp_path):

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
 
 #include "test_files.h"
@@ -22,6 +23,17 @@ TEST(IsPresent, CountsEveryName) {
   ASSERT_EQ(::symlink("nowhere", folder.Path("link").c_str()), 0);
   EXPECT_TRUE(IsPresent(folder.Path("link"))) << "opening it says that it leads nowhere";
   EXPECT_TRUE(IsPresent(folder.Path(std::string(300, 'x')))) << "a name that is too long";
+}
+
+TEST(PlaceOf, IsTheSameForAllNames) {
+  const TempFolder folder;
+  ASSERT_EQ(::symlink(folder.Path().c_str(), folder.Path("link").c_str()), 0);
+  const std::string place = PlaceOf(folder.Path("none"));
+  EXPECT_EQ(PlaceOf(folder.Path() + "/./link/../none"), PlaceOf(folder.Path() + "/../none"));
+  EXPECT_EQ(PlaceOf(folder.Path("link") + "/none"), place);
+  EXPECT_NE(PlaceOf(folder.Path("other")), place);
+  EXPECT_EQ(PlaceOf("none"), PlaceOf("./none"));
+  EXPECT_EQ(PlaceOf("none"), PlaceOf(std::filesystem::current_path() / "none"));
 }
 
 }  // namespace

@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from prequantized import Awq, Fp8Blocks, Gptq, Mxfp4, Nvfp4, Packed, Scaled, quantized, tensor
-from sluice_cli import assert_fails, edit_json, load_tensors, refuse, replace_tensors, run
+from sluice_cli import assert_fails, assert_nothing_written, edit_json, load_tensors, refuse, replace_tensors, run
 
 UP = "model.layers.0.mlp.up_proj"
 WEIGHT = f"{UP}.weight"
@@ -48,12 +48,34 @@ def test_missing_companion(tmp_path, scheme, codes, missing):
 
 @pytest.mark.parametrize("scheme, codes, left", [
     ("fp8", "weight", "weight_scale_inv"), ("fp8-rows", "weight", "weight_scale"),
-    ("int4", "weight_packed", "weight_scale"), ("gptq", "qweight", "scales"), ("awq", "qweight", "qzeros"),
+    ("int4", "weight_packed", "weight_scale"), ("int4-zeros", "weight_packed", "weight_zero_point"),
+    ("int4", "weight_packed", "weight_shape"), ("nvfp4", "weight_packed", "weight_scale"),
+    ("nvfp4", "weight_packed", "weight_global_scale"), ("mxfp4", "weight_packed", "weight_scale"),
+    ("gptq", "qweight", "scales"), ("awq", "qweight", "qzeros"),
 ])
 def test_companions_without_codes(tmp_path, scheme, codes, left):
     checkpoint = broken(tmp_path, scheme, lambda tensors: tensors.pop(f"{UP}.{codes}"))
     result = run("convert", checkpoint, tmp_path / "out.gguf")
-    assert_fails(result, 3, f"tensor '{UP}.{left}'", "that are not there", f"'{UP}.weight" if "weight" == codes else UP)
+    assert_fails(result, 3, "that are not there")
+    line, = [line for line in result.stderr.splitlines() if f"tensor '{UP}.{left}'" in line]
+    assert "codes in '" in line and f"'{UP}.{codes}'" in line
+
+
+@pytest.mark.parametrize("dtype", [numpy.int64, numpy.int32])
+@pytest.mark.parametrize("stated", [[160, 80], [160, 48], [160, 0], [160, -1], [159, 64]])
+def test_shape_of_packed_integers_that_does_not_fit_them(tmp_path, stated, dtype):
+    shape = tensor({8: "I64", 4: "I32"}[dtype(0).itemsize], numpy.array(stated, dtype))
+    checkpoint = broken(tmp_path, "int4", lambda tensors: tensors.update({f"{WEIGHT}_shape": shape}))
+    shown = stated[1] if stated[1] >= 0 else 2 ** 64 - 1
+    refuse(checkpoint, tmp_path, 3, f"tensor '{WEIGHT}_shape'", f"expected [160, 64] for '{WEIGHT}_packed' of shape [160, 8]",
+           f"got [{stated[0]}, {shown}]")
+
+
+@pytest.mark.parametrize("shape, words", [
+    (("F32", [2], bytes(8)), ["I64, I32", "got F32"]), (("I64", [3], bytes(24)), ["expected [2]", "got [3]"])])
+def test_shape_of_packed_integers_that_is_none(tmp_path, shape, words):
+    checkpoint = broken(tmp_path, "int4", lambda tensors: tensors.update({f"{WEIGHT}_shape": shape}))
+    refuse(checkpoint, tmp_path, 3, f"tensor '{WEIGHT}_shape'", f"for '{WEIGHT}_packed'", *words)
 
 
 def test_scales_of_weights_that_are_not_quantized(tmp_path):
@@ -148,16 +170,40 @@ def test_group_number_without_scales(tmp_path, scheme, name, scales, group):
                  f"0 to 3, the groups of '{UP}.{scales}'", f"got {group} at position 17")
 
 
-@pytest.mark.parametrize("scheme, scale", [("mxfp4", 0xFF), ("modelopt", 0x7F), ("modelopt", 0x80)])
-def test_scales_that_no_block_holds(tmp_path, scheme, scale):
+def convert_repacked(checkpoint, folder, type_name, *arguments):
+    return run("convert", checkpoint, folder / "out.gguf", "--type", "Q8_0", "--tensor-type", f"ffn_up={type_name}",
+               *arguments)
+
+
+@pytest.mark.parametrize("scheme, codes, scale, where", [
+    ("mxfp4", "weight_packed", 0xFF, "row 1, column 32"), ("modelopt", "weight", 0x7F, "row 0, column 48"),
+    ("modelopt", "weight", 0xFF, "row 0, column 48"), ("nvfp4", "weight_packed", 0x80, "row 0, column 48")])
+def test_scales_that_no_block_holds(tmp_path, scheme, codes, scale, where):
     def change(tensors):
         dtype, shape, raw = tensors[f"{WEIGHT}_scale"]
-        tensors[f"{WEIGHT}_scale"] = (dtype, shape, bytes([scale]) + raw[1:])
+        tensors[f"{WEIGHT}_scale"] = (dtype, shape, raw[:3] + bytes([scale]) + raw[4:])
 
     checkpoint = broken(tmp_path, scheme, change)
-    wanted = "NVFP4" if scheme == "modelopt" else "MXFP4"
-    result = run("convert", checkpoint, tmp_path / "out.gguf", "--type", "Q8_0", "--tensor-type", f"ffn_up={wanted}")
-    assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", "no number or negative", f"byte {scale:#04x}")
+    result = convert_repacked(checkpoint, tmp_path, "MXFP4" if scheme == "mxfp4" else "NVFP4", "--nan", "error")
+    assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", "no number or negative", f"for '{UP}.{codes}'",
+                 f"byte {scale:#04x} for {where}")
+    assert ("--nan zero" in result.stderr) == (scale != 0x80)  # which is a number
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("scheme, codes, name, value", [
+    ("modelopt", "weight", "weight_scale_2", "nan"), ("modelopt", "weight", "weight_scale_2", "-inf"),
+    ("nvfp4", "weight_packed", "weight_global_scale", "nan"), ("nvfp4", "weight_packed", "weight_global_scale", "0"),
+])
+def test_scale_of_the_scales_that_is_not_finite(tmp_path, scheme, codes, name, value):
+    def change(tensors):
+        dtype, shape, _ = tensors[f"{UP}.{name}"]
+        tensors[f"{UP}.{name}"] = (dtype, shape, numpy.float32(value).tobytes())
+
+    result = convert_repacked(broken(tmp_path, scheme, change), tmp_path, "NVFP4")
+    assert_fails(result, 3, f"tensor '{UP}.{name}'", "that is not finite", f"for '{UP}.{codes}'", f"got {value}",
+                 "--nan zero")
+    assert_nothing_written(tmp_path)
 
 
 @pytest.mark.parametrize("scheme, field, value, code, words", [
@@ -195,6 +241,12 @@ def test_group_size_of_compressed_tensors_that_does_not_fit(tmp_path):
         group_size=33))
     assert_fails(run("convert", checkpoint, tmp_path / "out.gguf"), 3, f"tensor '{WEIGHT}_scale'", "(groups of 33, 4 bits)",
                  f"for '{WEIGHT}_packed'")
+
+
+def test_pattern_that_takes_exponential_time(tmp_path):
+    pattern = r"re:(?:\w+\.?)+[!?]"
+    checkpoint = broken(tmp_path, "int4", configure=lambda config: config.update(ignore=["lm_head", pattern]))
+    refuse(checkpoint, tmp_path, 4, "config.json", "tensor 'model.layers.", "takes too much work", "'re:(?:", "match limit")
 
 
 def test_bits_of_compressed_tensors(tmp_path):

@@ -26,6 +26,7 @@ SCHEMES = {
     "int4-packed-zeros": Packed(symmetric=False, dtype="F16"),
     "int4-packed-order": Packed(symmetric=False, order=True),
     "int4-packed-rows": Packed(group=None, dtype="F32"),
+    "int4-packed-partly": Packed(group=48, symmetric=False),  # 64 columns are a group and a third
     "int8-packed": Packed(8, 32),
     "gptq": Gptq(),
     "gptq-order": Gptq(order=True),
@@ -256,6 +257,44 @@ def test_nvfp4_is_repacked_without_loss(tmp_path, model_opt, io):
     assert "blk.0.ffn_down.scale" not in tensors
 
 
+def with_bytes(packed, name, first, content):
+    """Puts bytes into a tensor."""
+    tensors = load_tensors(packed)
+    dtype, shape, raw = tensors[name]
+    tensors[name] = (dtype, shape, raw[:first] + content + raw[first + len(content):])
+    replace_tensors(packed, tensors)
+
+
+@pytest.mark.parametrize("io", ["mmap", "read"])
+@pytest.mark.parametrize("scheme, codes, type_name, group, nan", [
+    (Mxfp4(), "_packed", "MXFP4", 32, 0xFF), (Nvfp4(True), "", "NVFP4", 16, 0x7F), (Nvfp4(True), "", "NVFP4", 16, 0xFF)])
+def test_values_whose_scale_is_no_number_become_zeros(tmp_path, scheme, codes, type_name, group, nan, io):
+    packed, _ = quantized("llama-tiny", tmp_path, scheme)
+    name, arguments = "model.layers.0.mlp.up_proj.weight", ("--type", "Q8_0", "--tensor-type", f"ffn_up={type_name}", "--io", io)
+    with_bytes(packed, name + "_scale", 7, bytes([nan]))
+    result = convert(packed, tmp_path / "a.gguf", *arguments, "--nan", "zero")
+    assert f"'blk.0.ffn_up.weight': {group} values that are not finite became 0" in result.stderr
+    with_bytes(packed, name + "_scale", 7, bytes(1))
+    with_bytes(packed, name + codes, 7 * group // 2, bytes(group // 2))
+    convert(packed, tmp_path / "b.gguf", *arguments)
+    for tensor, other in zip(Gguf(tmp_path / "a.gguf").tensors.values(), Gguf(tmp_path / "b.gguf").tensors.values()):
+        assert tensor.raw == other.raw
+
+
+@pytest.mark.parametrize("model_opt, value", [(True, "nan"), (True, "inf"), (False, "nan"), (False, "0")])
+def test_scale_of_the_scales_that_is_no_number_becomes_zero(tmp_path, model_opt, value):
+    packed, _ = quantized("llama-tiny", tmp_path, Nvfp4(model_opt))
+    arguments = ("--type", "NVFP4", "--tensor-type", "ffn_down=Q8_0")
+    convert(packed, tmp_path / "a.gguf", *arguments)
+    with_bytes(packed, "model.layers.0.mlp.up_proj.weight" + ("_scale_2" if model_opt else "_global_scale"), 0,
+               numpy.float32(value).tobytes())
+    result = convert(packed, tmp_path / "b.gguf", *arguments, "--nan", "zero")
+    assert "'blk.0.ffn_up.scale': 1 values that are not finite became 0" in result.stderr
+    before, after = (Gguf(tmp_path / f"{name}.gguf").tensors for name in "ab")
+    assert after["blk.0.ffn_up.scale"].floats() == 0
+    assert {name for name in before if before[name].raw != after[name].raw} == {"blk.0.ffn_up.scale"}
+
+
 def test_nvfp4_experts_keep_a_scale_each(tmp_path):
     packed, _ = quantized("glm-tiny", tmp_path, Nvfp4(True))
     convert(packed, tmp_path / "out.gguf", "--type", "NVFP4", "--tensor-type", "attn_[kqv]_b|ffn_down=F16",
@@ -279,7 +318,7 @@ def test_ollama_gets_nvfp4_without_scale_tensors(tmp_path):
 # ---- What the configuration leaves out --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pattern", ["lm_head", "re:.*lm_head", "lm_*", "re:lm_head$"])
+@pytest.mark.parametrize("pattern", ["lm_head", "re:.*lm_head", "lm_*", "re:lm_head$", "re:(?P<m>lm)_(?i)HEAD"])
 def test_modules_that_are_kept_need_no_scales(tmp_path, pattern):
     packed, plain = quantized("llama-tiny", tmp_path, SCHEMES["fp8-blocks"])
     codes = numpy.random.default_rng(3).integers(0, 0x7E, (256, 64), numpy.uint8)

@@ -1,26 +1,24 @@
 """`convert --type` against what llama.cpp's two steps, convert and llama-quantize, wrote."""
-import json
+import os
+import struct
 
 import gguf
 import numpy
 import pytest
 
+import recorded_runs
+from recorded_runs import (RECIPES, arguments_of, assert_same_tensors, load_recipe, load_two_step, recipe_runs,
+                           two_step_runs)
 from sluice_cli import (GOLDEN, assert_fails, assert_nothing_written, convert, copy_checkpoint, decode,
                         encode, load_tensors, read_gguf, replace_tensors, run, sha256)
 
 CHECKPOINTS = GOLDEN / "checkpoints"
-RECIPES = GOLDEN / "quants" / "recipes"
-# The tokenizers have Llama 3's split; the expectations were made with these names given by hand.
-PRE = {"llama-q256": "llama-bpe", "lfm2-q256": "lfm2"}
-
-TWO_STEP = sorted(path.stem for path in (GOLDEN / "two-step").glob("*.json")
-                  if path.stem.split(".")[0] in PRE)
-RECIPE_RUNS = sorted(path.stem for path in RECIPES.glob("llama-q256.*.json") if ".COPY" not in path.stem)
+TWO_STEP = two_step_runs("llama-q256") + two_step_runs("lfm2-q256")
+RECIPE_RUNS = recipe_runs("llama-q256")
 
 
 def quantize(model, folder, *arguments, name="out.gguf"):
-    convert(CHECKPOINTS / model, folder / name, "--bit-exact", "--pre", PRE[model], *arguments)
-    return folder / name
+    return recorded_runs.quantize(CHECKPOINTS / model, folder / name, *arguments)
 
 
 def test_there_are_expectations():
@@ -30,31 +28,18 @@ def test_there_are_expectations():
 @pytest.mark.parametrize("case", TWO_STEP)
 def test_file_is_that_of_the_two_steps(case, tmp_path):
     model, file_type = case.split(".")
-    expected = json.loads((GOLDEN / "two-step" / f"{case}.json").read_text())
+    expected = load_two_step(case)
     out = quantize(model, tmp_path, "--type", file_type)
     assert out.stat().st_size == expected["file_bytes"]
     assert sha256(out) == expected["file_sha256"]
 
 
-def arguments_of(run):
-    """llama-quantize's arguments as ours."""
-    arguments = list(run["args"])
-    if "--exclude-weights" in arguments:  # excludes nothing
-        at = arguments.index("--exclude-weights")
-        del arguments[at : at + 2]
-    return [str(RECIPES / word) if word.endswith((".gguf", ".dat")) else word for word in arguments]
-
-
 @pytest.mark.parametrize("case", RECIPE_RUNS)
 def test_tensors_are_those_of_llama_quantize(case, tmp_path):
     # The recorded runs had a source without rope_freqs.weight: tensors are compared, not files.
-    run = json.loads((RECIPES / f"{case}.json").read_text())
+    run = load_recipe(case)
     out = quantize(run["model"], tmp_path, "--type", run["ftype"], *arguments_of(run))
-    _, tensors = read_gguf(out)
-    written = {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in tensors}
-    assert written.pop("rope_freqs.weight")
-    assert written == {tensor["name"]: (tensor["type"], tensor["sha256"]) for tensor in run["tensors"]}
-    assert [name for name in written] == [tensor["name"] for tensor in run["tensors"]]
+    assert_same_tensors(out, run["tensors"], also=("rope_freqs.weight",))
 
 
 def test_importance_keys(tmp_path):
@@ -64,6 +49,20 @@ def test_importance_keys(tmp_path):
     assert keys["quantize.imatrix.file"].endswith("llama-q256.imatrix.gguf")
     assert keys["quantize.imatrix.entries_count"] > 0
     assert list(values)[-len(keys):] == list(keys)
+
+
+def test_importance_keys_are_text(tmp_path):
+    # The legacy form ends with the length and the bytes of the data set's name.
+    raw = (RECIPES / "llama-q256.imatrix.dat").read_bytes()
+    name = read_gguf(quantize("llama-q256", tmp_path, "--type", "Q4_0", "--imatrix", RECIPES / "llama-q256.imatrix.dat"))[0][
+        "quantize.imatrix.dataset"]["value"].encode()
+    assert raw.endswith(struct.pack("<i", len(name)) + name)
+    other = b"caf\xe9 \xf0\x9f\x98"
+    path = tmp_path / os.fsdecode(b"\xff.dat")
+    path.write_bytes(raw[: -4 - len(name)] + struct.pack("<i", len(other)) + other)
+    values, _ = read_gguf(quantize("llama-q256", tmp_path, "--type", "Q4_0", "--imatrix", path, name="b.gguf"))
+    assert values["quantize.imatrix.dataset"]["value"] == "caf\ufffd \ufffd"
+    assert values["quantize.imatrix.file"]["value"].endswith("/\ufffd.dat")
 
 
 @pytest.mark.parametrize("file_type", ["Q4_K_M", "Q4_0", "IQ4_XS"])
@@ -78,16 +77,27 @@ def test_bytes_do_not_depend_on_threads_memory_or_io(file_type, tmp_path):
     assert len(results) == 1
 
 
-def test_an_independent_reader_decodes_the_same_values(tmp_path):
-    # The q256 models' weights are standard normal: 4 to 6 bits leave a small error in every tensor.
-    plain = gguf.GGUFReader(quantize("llama-q256", tmp_path, "--type", "F32", name="f32.gguf"))
-    coded = gguf.GGUFReader(quantize("llama-q256", tmp_path, "--type", "Q4_K_M", name="q.gguf"))
-    exact = {tensor.name: tensor.data for tensor in plain.tensors}
-    for tensor in coded.tensors:
-        want = exact[tensor.name].astype(numpy.float64).reshape(-1)
-        got = gguf.dequantize(tensor.data, tensor.tensor_type).astype(numpy.float64).reshape(-1)
-        error = numpy.sqrt(numpy.mean((got - want) ** 2) / numpy.mean(want**2))
-        assert error < 0.12, tensor.name
+# The types that the independent reader decodes, by a recipe that gives them to a tensor.
+DECODED = {file_type: file_type for file_type in
+           ("F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS",
+            "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "NVFP4")}
+DECODED |= {"IQ2_M": "IQ2_S", "Q3_K_M": "Q3_K", "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "MXFP4_MOE": "MXFP4"}
+
+
+@pytest.mark.parametrize("file_type", DECODED)
+def test_an_independent_reader_decodes_the_same_values(file_type, tmp_path):
+    # Bit for bit: signs of zeros count as well.
+    coded = quantize("llama-q256", tmp_path, "--type", file_type, "--imatrix", RECIPES / "llama-q256.imatrix.gguf",
+                     *(("--tensor-type", "ffn=mxfp4") if file_type == "MXFP4_MOE" else ()))
+    result = run("quantize", coded, tmp_path / "f32.gguf", "--type", "F32", "--allow-requantize")
+    assert result.returncode == 0, result.stderr
+    ours = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "f32.gguf").tensors}
+    tensors = gguf.GGUFReader(coded).tensors
+    for tensor in tensors:
+        values = gguf.dequantize(tensor.data, tensor.tensor_type)
+        assert values.dtype == ours[tensor.name].dtype == numpy.float32
+        assert ours[tensor.name].tobytes() == values.tobytes(), tensor.name
+    assert DECODED[file_type] in {tensor.tensor_type.name for tensor in tensors}
 
 
 def with_value(value, folder):

@@ -161,7 +161,7 @@ class Packed:
 
     def pack(self, name, shape, generator):
         rows, columns = shape
-        groups = columns // self.group if self.group else 1
+        groups = -(-columns // self.group) if self.group else 1
         codes = generator.integers(0, 2 ** self.bits, shape)
         scales, values = random_scales(generator, (rows, groups), self.dtype)
         zeros = generator.integers(0, 2 ** self.bits, (rows, groups)) if not self.symmetric else numpy.full(

@@ -9,11 +9,13 @@ namespace {
 
 using gguf::TensorType;
 using testing::DenseModel;
+using ::testing::ElementsAre;
 using testing::Fails;
 using testing::IsOk;
 using testing::kColumns;
 using testing::Model;
 using testing::OptionsFor;
+using ::testing::StartsWith;
 
 Result<Recipe> Choose(const Model& model, const QuantizeOptions& options) {
   return ChooseTypes(model.facts, model.tensors, options);
@@ -26,6 +28,20 @@ TEST(RecipeDefect, RulesWithoutATensorAreAllReported) {
   EXPECT_THAT(recipe, Fails(ErrorCode::kUsage, "--tensor-type matches no tensor: got blk.2=q8_0"));
   ASSERT_FALSE(recipe);
   EXPECT_EQ(recipe.error().more.size(), 1U);
+}
+
+TEST(RecipeDefect, RulesOfAFileNameTheirLine) {
+  QuantizeOptions options = OptionsFor(FileType::kQ4_K_M, {"attn_v=q8_0", "attn_v.weight=q6_k"});
+  options.rules[1].place = "types:3";
+  const Result<Recipe> recipe = Choose(DenseModel(2), options);
+  ASSERT_THAT(recipe, IsOk());
+  EXPECT_THAT(recipe->warnings,
+              ElementsAre(StartsWith("types:3: --tensor-type attn_v.weight=q6_k")));
+  options.rules.push_back(*ParseTypeRule("attn_x=q8_0"));
+  options.rules[2].place = "types:4";
+  EXPECT_THAT(
+      Choose(DenseModel(2), options),
+      Fails(ErrorCode::kUsage, "types:4: --tensor-type matches no tensor: got attn_x=q8_0"));
 }
 
 TEST(RecipeDefect, AlreadyQuantizedSourcesNeedConsent) {
