@@ -203,6 +203,11 @@ const std::atomic<bool>& CancelOnSignals() {
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
+  // A terminal that closes may send it twice, by the kernel and by the shell; nohup ignores it.
+  action.sa_flags = 0;
+  struct sigaction inherited {};
+  ::sigaction(SIGHUP, nullptr, &inherited);
+  if (inherited.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   return cancel_requested;

@@ -133,8 +133,9 @@ void AddTensorFlags(CLI::App& command, PlanFlags& flags);
 // and for text that is not UTF-8.
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
 
-// A flag that SIGINT and SIGTERM set. A second signal ends the process at once. From then on a pipe
-// whose reader has gone is a write error, not a signal.
+// A flag that SIGINT, SIGTERM and (unless nohup runs the program) SIGHUP set. A second one of the
+// first two ends the process at once. From then on a pipe whose reader has gone is a write error,
+// not a signal.
 const std::atomic<bool>& CancelOnSignals();
 
 }  // namespace sluice::cli
