@@ -111,8 +111,7 @@ Status QuantizeToTargetOf(const QuantizeFlags& flags, const ConvertOptions& run,
                           bool overwrite, Plan& plan);
 
 // What --set says, as key and value. kUsage for one that is not KEY=TYPE:VALUE.
-Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
-    const std::vector<std::string>& settings);
+Result<Settings> ParseSettings(const std::vector<std::string>& settings);
 
 // Options that convert and plan share. The object must live until the command has run.
 struct PlanFlags {

@@ -234,6 +234,7 @@ class Planner {
   std::optional<ConfigFiles> config_;
   ChosenFiles chosen_;
   arch::HParams hparams_;
+  Status ApplyOverrides();
   safetensors::ShardSet shards_;
   MlxTensors mlx_;
   PackedTensors packed_;
@@ -422,8 +423,14 @@ void Planner::PlanMetadata(FilePlan& file) {
   constexpr std::uint32_t kQuantizationVersion = 2;  // ggml.h: GGML_QNT_VERSION
   file.metadata.Set("general.quantization_version", kQuantizationVersion);
   if (spec.role == Role::kModel && options_.with_tokenizer) PlanTokenizer(file);
-  for (const auto& [key, value] : options_.overrides) file.metadata.Set(key, value);
-  if (!is_llama_cpp) file.metadata.SortByKey();
+}
+
+Status Planner::ApplyOverrides() {
+  for (FilePlan& file : plan_.files) {
+    SLUICE_TRY(ApplySettings(options_.overrides, file.spec, file.metadata));
+    if (file.is_ollama()) file.metadata.SortByKey();
+  }
+  return Ok();
 }
 
 Status Planner::Run() {
@@ -450,6 +457,7 @@ std::uint64_t Plan::source_bytes() const {
   for (const ShardFile& shard : shards) bytes += shard.bytes;
   return bytes;
 }
+  SLUICE_TRY(ApplyOverrides());
 
 Result<Plan> MakePlan(const std::string& folder, const PlanOptions& options) {
   Plan plan;
