@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "arch/registry.h"
+#include "formats/tokenizer/pre_tokenizers.h"
 #include "pipeline/bind.h"
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
@@ -206,6 +207,16 @@ void SortTensors(Dialect dialect, std::vector<BoundTensor>& tensors) {
   });
 }
 
+// A name that no reader knows would make a file that none opens.
+Status CheckPre(const std::string& name) {
+  const auto names = tokenizer::PreTokenizerNames();
+  if (name.empty() || std::ranges::find(names, name) != names.end()) return Ok();
+  return MakeError(ErrorCode::kUsage, "--pre names no pre-tokenizer that llama.cpp knows")
+      .Expected(fmt::format("one of {}", fmt::join(names, ", ")))
+      .Actual(name)
+      .Advice("for a newer reader: --pre default --set tokenizer.ggml.pre=str:NAME");
+}
+
 class Planner {
  public:
   Planner(Plan& plan, const PlanOptions& options) : plan_(plan), options_(options) {}
@@ -223,6 +234,7 @@ class Planner {
   PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
+  Status ApplyOverrides();
   [[nodiscard]] Status Problems() {
     if (problems_.empty()) return Ok();
     return JoinErrors(std::move(problems_));
@@ -234,7 +246,6 @@ class Planner {
   std::optional<ConfigFiles> config_;
   ChosenFiles chosen_;
   arch::HParams hparams_;
-  Status ApplyOverrides();
   safetensors::ShardSet shards_;
   MlxTensors mlx_;
   PackedTensors packed_;
@@ -434,6 +445,7 @@ Status Planner::ApplyOverrides() {
 }
 
 Status Planner::Run() {
+  SLUICE_TRY(CheckPre(options_.pre));
   SLUICE_TRY(LoadCheckpoint());
   const std::string& config_path = config_->config.path();
   hparams_ = BindHParams(*plan_.family, *config_, problems_);
@@ -445,6 +457,7 @@ Status Planner::Run() {
   SLUICE_TRY(BindTensors());
   for (FilePlan& file : plan_.files) PlanMetadata(file);
   SLUICE_TRY(Problems());
+  SLUICE_TRY(ApplyOverrides());
   if (options_.quantize != nullptr) SLUICE_TRY(QuantizeModel(*options_.quantize, plan_));
   SLUICE_TRY(SplitModel(options_.max_shard_bytes, plan_));
   return LayOut(plan_);
@@ -457,7 +470,6 @@ std::uint64_t Plan::source_bytes() const {
   for (const ShardFile& shard : shards) bytes += shard.bytes;
   return bytes;
 }
-  SLUICE_TRY(ApplyOverrides());
 
 Result<Plan> MakePlan(const std::string& folder, const PlanOptions& options) {
   Plan plan;

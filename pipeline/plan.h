@@ -33,7 +33,7 @@ struct PlanOptions {
   bool with_tokenizer = true;   // else the file lacks its keys: for what reads tensors only
   // Accept weights in the MLX layout (Segment::mlx), which can be run but not converted.
   bool mlx_weights = false;
-  std::string pre;  // name of the pre-tokenizer; empty: recognise
+  std::string pre;  // name of the pre-tokenizer, one of PreTokenizerNames(); empty: recognise
   std::string chat_template_file;
   std::string model_name;
   Settings overrides;  // --set
