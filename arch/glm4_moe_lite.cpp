@@ -268,7 +268,9 @@ constexpr std::array kPlainQuery{
     TensorRule{"self_attn.q_proj.weight", "attn_q.weight", {kHeadRows, kHidden}},
 };
 
-// In the order in which llama.cpp's converter writes the three stacks.
+// In the order in which llama.cpp's converter writes the three stacks. Experts come one by one, as
+// three stacks, as transformers 5 saves them (gate and up in one stack, gate first), or as mlx-lm
+// does.
 constexpr std::array kExpertRules{
     TensorRule{"experts.{xid}.down_proj.weight",
                "ffn_down_exps.weight",
@@ -276,6 +278,7 @@ constexpr std::array kExpertRules{
                {StackExperts{}}},
     TensorRule{"experts.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
     TensorRule{
+    TensorRule{"experts.down_proj", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
         "switch_mlp.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
     TensorRule{"experts.{xid}.gate_proj.weight",
                "ffn_gate_exps.weight",
@@ -283,6 +286,10 @@ constexpr std::array kExpertRules{
                {StackExperts{}}},
     TensorRule{"experts.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{
+    Shared({"experts.gate_up_proj",
+            "ffn_gate_exps.weight",
+            {kExperts, Extent(2) * kExpertFfn, kHidden},
+            {Take{1, 0, kExpertFfn}}}),
         "switch_mlp.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{"experts.{xid}.up_proj.weight",
                "ffn_up_exps.weight",
@@ -290,6 +297,10 @@ constexpr std::array kExpertRules{
                {StackExperts{}}},
     TensorRule{"experts.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{"switch_mlp.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
+    Shared({"experts.gate_up_proj",
+            "ffn_up_exps.weight",
+            {kExperts, Extent(2) * kExpertFfn, kHidden},
+            {Take{1, kExpertFfn, kExpertFfn}}}),
     Norm("gate.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
     Norm("gate.e_score_correction_bias", "exp_probs_b.bias", {kExperts}),
 };
