@@ -130,6 +130,7 @@ constexpr auto kHParams =
              Default(Flag(kRopeInterleave, {"rope_interleave"}), 1),
              Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
              Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+             Default(Flag(kAttentionBias, {"attention_bias"}), 0),
              Count(kFfn, {"intermediate_size"}),
              Count(kKvRank, {"kv_lora_rank"}),
              Count(kNope, {"qk_nope_head_dim"}),
@@ -150,8 +151,8 @@ constexpr auto kHParams =
          });
 constexpr auto kDerived =
     Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
-constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, RopeIsInterleaved, DenseBlocksLead,
-                               GroupsDivideExperts};
+constexpr std::array kFindings{ActivationIsSilu,  RopeIsWhole,     ProjectionsHaveNoBias,
+                               RopeIsInterleaved, DenseBlocksLead, GroupsDivideExperts};
 constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LlamaCppThetaIsGiven};
 constexpr std::array kOllamaFindings{RopeIsUnscaled, OllamaThetaIsGiven};
 
@@ -277,30 +278,30 @@ constexpr std::array kExpertRules{
                {kHidden, kExpertFfn},
                {StackExperts{}}},
     TensorRule{"experts.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
-    TensorRule{
     TensorRule{"experts.down_proj", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
+    TensorRule{
         "switch_mlp.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
     TensorRule{"experts.{xid}.gate_proj.weight",
                "ffn_gate_exps.weight",
                {kExpertFfn, kHidden},
                {StackExperts{}}},
     TensorRule{"experts.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
-    TensorRule{
     Shared({"experts.gate_up_proj",
             "ffn_gate_exps.weight",
             {kExperts, Extent(2) * kExpertFfn, kHidden},
             {Take{1, 0, kExpertFfn}}}),
+    TensorRule{
         "switch_mlp.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{"experts.{xid}.up_proj.weight",
                "ffn_up_exps.weight",
                {kExpertFfn, kHidden},
                {StackExperts{}}},
     TensorRule{"experts.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
-    TensorRule{"switch_mlp.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
     Shared({"experts.gate_up_proj",
             "ffn_up_exps.weight",
             {kExperts, Extent(2) * kExpertFfn, kHidden},
             {Take{1, kExpertFfn, kExpertFfn}}}),
+    TensorRule{"switch_mlp.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
     Norm("gate.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
     Norm("gate.e_score_correction_bias", "exp_probs_b.bias", {kExperts}),
 };

@@ -168,6 +168,13 @@ def test_experts_of_transformers_5_of_another_shape_are_refused(tmp_path, name, 
 
 
 @both
+def test_biases_of_projections_are_refused(tmp_path, dialect):
+    checkpoint = variant("glm-tiny", tmp_path, lambda config: config.update(attention_bias=True))
+    refuse(checkpoint, tmp_path, 4, "attention_bias true: readers of this architecture look for no biases",
+           arguments=("--dialect", dialect))
+
+
+@both
 def test_expert_groups_are_written_where_there_are_several(tmp_path, dialect):
     file, _ = convert_glm(tmp_path, dialect, lambda config: config.update(n_group=4, topk_group=2))
     assert file.values[f"{PREFIX[dialect]}.expert_group_count"] == 4
