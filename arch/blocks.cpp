@@ -104,6 +104,12 @@ std::optional<Finding> RopeIsWhole(const HParams& hparams) {
                  "partial_rotary_factor other than 1 cannot be expressed for this architecture"};
 }
 
+std::optional<Finding> ProjectionsHaveNoBias(const HParams& hparams) {
+  if (!hparams.Flag(kAttentionBias)) return std::nullopt;
+  return Finding{FindingKind::kUnsupported,
+                 "attention_bias true: readers of this architecture look for no biases"};
+}
+
 std::optional<Finding> RopeScalingIsKnown(const HParams& hparams) {
   const std::string& type = hparams.Text(kRopeType);
   if (type == "default" || type == "llama3") return std::nullopt;

@@ -35,6 +35,8 @@ std::vector<float> RopeFactorsOllama(const HParams& hparams);
 
 std::optional<Finding> ActivationIsSilu(const HParams& hparams);
 std::optional<Finding> RopeIsWhole(const HParams& hparams);
+// attention_bias is false: readers look for no biases of the projections.
+std::optional<Finding> ProjectionsHaveNoBias(const HParams& hparams);
 // rope_type is one that the llama.cpp key-values can express.
 std::optional<Finding> RopeScalingIsKnown(const HParams& hparams);
 // The same where no tensor holds the factors of "llama3".

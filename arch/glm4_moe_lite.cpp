@@ -126,6 +126,7 @@ constexpr auto kHParams =
              Default(Flag(kRopeInterleave, {"rope_interleave"}), 1),
              Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
              Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+             Default(Flag(kAttentionBias, {"attention_bias"}), 0),
              Count(kFfn, {"intermediate_size"}),
              Count(kKvRank, {"kv_lora_rank"}),
              Count(kNope, {"qk_nope_head_dim"}),
@@ -146,8 +147,8 @@ constexpr auto kHParams =
          });
 constexpr auto kDerived =
     Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
-constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole, RopeIsInterleaved, DenseBlocksLead,
-                               GroupsDivideExperts};
+constexpr std::array kFindings{ActivationIsSilu,  RopeIsWhole,     ProjectionsHaveNoBias,
+                               RopeIsInterleaved, DenseBlocksLead, GroupsDivideExperts};
 constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LlamaCppThetaIsGiven};
 constexpr std::array kOllamaFindings{RopeIsUnscaled, OllamaThetaIsGiven};
 
@@ -264,13 +265,16 @@ constexpr std::array kPlainQuery{
     TensorRule{"self_attn.q_proj.weight", "attn_q.weight", {kHeadRows, kHidden}},
 };
 
-// In the order in which llama.cpp's converter writes the three stacks.
+// In the order in which llama.cpp's converter writes the three stacks. Experts come one by one, as
+// three stacks, as transformers 5 saves them (gate and up in one stack, gate first), or as mlx-lm
+// does.
 constexpr std::array kExpertRules{
     TensorRule{"experts.{xid}.down_proj.weight",
                "ffn_down_exps.weight",
                {kHidden, kExpertFfn},
                {StackExperts{}}},
     TensorRule{"experts.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
+    TensorRule{"experts.down_proj", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
     TensorRule{
         "switch_mlp.down_proj.weight", "ffn_down_exps.weight", {kExperts, kHidden, kExpertFfn}},
     TensorRule{"experts.{xid}.gate_proj.weight",
@@ -278,6 +282,10 @@ constexpr std::array kExpertRules{
                {kExpertFfn, kHidden},
                {StackExperts{}}},
     TensorRule{"experts.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
+    Shared({"experts.gate_up_proj",
+            "ffn_gate_exps.weight",
+            {kExperts, Extent(2) * kExpertFfn, kHidden},
+            {Take{1, 0, kExpertFfn}}}),
     TensorRule{
         "switch_mlp.gate_proj.weight", "ffn_gate_exps.weight", {kExperts, kExpertFfn, kHidden}},
     TensorRule{"experts.{xid}.up_proj.weight",
@@ -285,6 +293,10 @@ constexpr std::array kExpertRules{
                {kExpertFfn, kHidden},
                {StackExperts{}}},
     TensorRule{"experts.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
+    Shared({"experts.gate_up_proj",
+            "ffn_up_exps.weight",
+            {kExperts, Extent(2) * kExpertFfn, kHidden},
+            {Take{1, kExpertFfn, kExpertFfn}}}),
     TensorRule{"switch_mlp.up_proj.weight", "ffn_up_exps.weight", {kExperts, kExpertFfn, kHidden}},
     Norm("gate.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
     Norm("gate.e_score_correction_bias", "exp_probs_b.bias", {kExperts}),

@@ -15,19 +15,21 @@ namespace sluice::arch {
 enum class Hp : std::uint8_t {
   kNone,  // the absent factor of an Extent
   // Text decoder
-  kHidden,        // hidden_size
-  kBlocks,        // num_hidden_layers, without multi-token-prediction layers
-  kVocab,         // vocab_size
-  kContext,       // max_position_embeddings, tokens
-  kHeads,         // num_attention_heads
-  kKvHeads,       // num_key_value_heads
-  kHeadDim,       // head_dim
-  kFfn,           // width of a dense feed-forward block
-  kRmsEps,        // rms_norm_eps
-  kLayerNormEps,  // layer_norm_eps
-  kTied,          // tie_word_embeddings
-  kLayerTypes,    // layer_types, one text a block
-  kHiddenAct,     // hidden_act
+  kHidden,         // hidden_size
+  kBlocks,         // num_hidden_layers, without multi-token-prediction layers
+  kVocab,          // vocab_size
+  kContext,        // max_position_embeddings, tokens
+  kHeads,          // num_attention_heads
+  kKvHeads,        // num_key_value_heads
+  kHeadDim,        // head_dim
+  kFfn,            // width of a dense feed-forward block
+  kRmsEps,         // rms_norm_eps
+  kLayerNormEps,   // layer_norm_eps
+  kTied,           // tie_word_embeddings
+  kLayerTypes,     // layer_types, one text a block
+  kHiddenAct,      // hidden_act
+  kAttentionBias,  // attention_bias
+  kMlpBias,        // mlp_bias
   // Rotary embedding
   kRopeTheta,
   kRopeType,  // "default", "linear", "llama3", "yarn"
@@ -48,6 +50,7 @@ enum class Hp : std::uint8_t {
   kExpertFfn,      // width of one expert
   kExpertGroups,
   kUsedExpertGroups,
+  kExpertBias,     // use_expert_bias
   kNormTopk,       // norm_topk_prob
   kRoutedScale,    // routed_scaling_factor
   kDenseBlocks,    // leading blocks without experts
@@ -64,11 +67,17 @@ enum class Hp : std::uint8_t {
   kKeptMtpBlocks,  // of those, how many this conversion keeps
   // Llama 4
   kUseQkNorm,
-  kChunk,  // attention_chunk_size, tokens
+  kChunk,            // attention_chunk_size, tokens
+  kNoRopeLayers,     // no_rope_layers, 0 for each block that does not rotate
+  kNoRopeInterval,   // no_rope_layer_interval
+  kAttentionTuning,  // attn_temperature_tuning
+  kAttentionScale,   // attn_scale
+  kFloorScale,       // floor_scale, tokens
   // MLlama
   kCrossLayers,  // cross_attention_layers, block numbers
   // LFM2
   kConvCache,      // conv_L_cache
+  kConvBias,       // conv_bias
   kFullAttention,  // full_attn_idxs, block numbers
   kFfnAdjust,      // block_auto_adjust_ff_dim
   kFfnMultiplier,  // block_ffn_dim_multiplier

@@ -69,6 +69,15 @@ bool IsDense(const HParams& hparams, std::uint64_t block) {
   return block < hparams.Count(kDenseBlocks);
 }
 bool IsSparse(const HParams& hparams, std::uint64_t block) { return !IsDense(hparams, block); }
+bool HasConvBias(const HParams& hparams, std::uint64_t block) {
+  return Convolves(hparams, block) && hparams.Flag(kConvBias);
+}
+bool HasExpertBias(const HParams& hparams, std::uint64_t block) {
+  return IsSparse(hparams, block) && hparams.Flag(kExpertBias);
+}
+bool LacksExpertBias(const HParams& hparams, std::uint64_t block) {
+  return IsSparse(hparams, block) && !hparams.Flag(kExpertBias);
+}
 
 // ---- Findings -----------------------------------------------------------------------------------
 
@@ -84,6 +93,18 @@ std::optional<Finding> LayerTypesFit(const HParams& hparams) {
     }
   }
   return std::nullopt;
+}
+// llama.cpp refuses files with tensors that it does not look for.
+std::optional<Finding> LlamaCppHasNoConvBias(const HParams& hparams) {
+  if (!hparams.Flag(kConvBias)) return std::nullopt;
+  return Finding{FindingKind::kUnsupported,
+                 "conv_bias true: llama.cpp knows no biases of the convolution"};
+}
+std::optional<Finding> OllamaAddsNoConvBias(const HParams& hparams) {
+  if (!hparams.Flag(kConvBias)) return std::nullopt;
+  return Finding{FindingKind::kWarning,
+                 "conv_bias is true, but Ollama does not add the bias of the convolution itself: "
+                 "logits will differ from the original model"};
 }
 std::optional<Finding> TopExpertsAreNormalised(const HParams& hparams) {
   if (hparams.Flag(kNormTopk)) return std::nullopt;
@@ -112,6 +133,7 @@ constexpr auto kSharedHParams =
              Optional(Count(kHeadDim, {"head_dim"})),
              Default(Flag(kTied, {"tie_word_embeddings", "tie_embedding"}), 1),
              Default(Count(kConvCache, {"conv_L_cache"}), 3),
+             Default(Flag(kConvBias, {"conv_bias"}), 0),
              List(kLayerTypes, HpKind::kTexts, {"layer_types"}),
              List(kFullAttention, HpKind::kIntegers, {"full_attn_idxs"}),
          });
@@ -129,6 +151,7 @@ constexpr auto kMoeHParams =
                              Default(Count(kUsedExperts, {"num_experts_per_tok"}), 4),
                              Count(kExpertFfn, {"moe_intermediate_size"}),
                              Default(CountOrZero(kDenseBlocks, {"num_dense_layers"}), 2),
+                             Default(Flag(kExpertBias, {"use_expert_bias"}), 1),
                              Default(Flag(kNormTopk, {"norm_topk_prob"}), 1),
                              Default(Real(kRoutedScale, {"routed_scaling_factor"}), 1.0),
                          });
@@ -142,8 +165,9 @@ constexpr std::array kSharedFindings{RopeIsWhole, LayerTypesFit};
 constexpr auto kFindings = Join(kSharedFindings, std::array{WidthIsSane});
 constexpr auto kMoeFindings =
     Join(kSharedFindings, std::array{TopExpertsAreNormalised, ExpertsAreUnscaled});
-constexpr std::array kLlamaCppFindings{RopeScalingHasKeys};
-constexpr std::array kOllamaFindings{RopeScalingHasKeys, OllamaRopeScalingIsKnown};
+constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LlamaCppHasNoConvBias};
+constexpr std::array kOllamaFindings{RopeScalingHasKeys, OllamaRopeScalingIsKnown,
+                                     OllamaAddsNoConvBias};
 
 // ---- Key-values ---------------------------------------------------------------------------------
 
@@ -229,10 +253,11 @@ constexpr std::array kConvolution{
                Store::kF32},
     TensorRule{"conv.in_proj.weight", "shortconv.in_proj.weight", {kConvRows, kHidden}},
     TensorRule{"conv.out_proj.weight", "shortconv.out_proj.weight", {kHidden, kHidden}},
-    // Present with conv_bias.
-    Optional(Norm("conv.conv.bias", "shortconv.conv.bias", {kHidden})),
-    Optional(Norm("conv.in_proj.bias", "shortconv.in_proj.bias", {kConvRows})),
-    Optional(Norm("conv.out_proj.bias", "shortconv.out_proj.bias", {kHidden})),
+};
+constexpr std::array kConvBiases{
+    Norm("conv.conv.bias", "shortconv.conv.bias", {kHidden}),
+    Norm("conv.in_proj.bias", "shortconv.in_proj.bias", {kConvRows}),
+    Norm("conv.out_proj.bias", "shortconv.out_proj.bias", {kHidden}),
 };
 constexpr std::array kFeedForward{
     TensorRule{"w1.weight", "ffn_gate.weight", {kFfn, kHidden}},
@@ -247,7 +272,9 @@ constexpr std::array kExpertRules{
     TensorRule{
         "experts.{xid}.w3.weight", "ffn_up_exps.weight", {kExpertFfn, kHidden}, {StackExperts{}}},
     Norm("gate.weight", "ffn_gate_inp.weight", {kExperts, kHidden}),
-    Optional(Norm("expert_bias", "exp_probs_b.bias", {kExperts})),  // absent: use_expert_bias false
+};
+constexpr std::array kExpertBiasRules{
+    Norm("expert_bias", "exp_probs_b.bias", {kExperts}),
 };
 
 constexpr TensorGroup InBlocks(std::span<const TensorRule> rules, BlockTest where = nullptr) {
@@ -266,12 +293,25 @@ constexpr std::array kSharedGroups{
 constexpr std::array kLlamaCppHead{Group({"model."}, "", kLlamaCppEmbeddings)};
 constexpr std::array kOllamaHead{Group({"model."}, "", kOllamaEmbeddings)};
 constexpr std::array kDenseGroups{InFeedForward(kFeedForward)};
+constexpr std::array kConvBiasGroups{InBlocks(kConvBiases, HasConvBias)};
 constexpr std::array kMoeGroups{InFeedForward(kFeedForward, IsDense),
-                                InFeedForward(kExpertRules, IsSparse)};
+                                InFeedForward(kExpertRules, IsSparse),
+                                InFeedForward(kExpertBiasRules, HasExpertBias)};
 
 constexpr auto kLlamaCppGroups = Join(kLlamaCppHead, kSharedGroups, kDenseGroups);
-constexpr auto kOllamaGroups = Join(kOllamaHead, kSharedGroups, kDenseGroups);
+constexpr auto kOllamaGroups = Join(kOllamaHead, kSharedGroups, kDenseGroups, kConvBiasGroups);
 constexpr auto kLlamaCppMoeGroups = Join(kLlamaCppHead, kSharedGroups, kMoeGroups);
+
+// llama.cpp's loader wants a bias for the choice of experts. One of zeros changes no choice.
+std::vector<float> NoExpertBias(const HParams& hparams) {
+  // Weights for so many experts cannot be there; they will be missed, but nothing is allocated.
+  constexpr std::uint64_t kMostExperts = 65'536;
+  const std::uint64_t experts = hparams.Count(kExperts);
+  return std::vector<float>(experts <= kMostExperts ? experts : 0);
+}
+constexpr std::array kMoeGenerated{
+    GeneratedTensor{"blk.{bid}.exp_probs_b.bias", NoExpertBias, kBlocks, LacksExpertBias},
+};
 
 // ---- Files --------------------------------------------------------------------------------------
 
@@ -311,7 +351,7 @@ constexpr std::array kMoeFiles{
         .key_values = kLlamaCppMoeKvs,
         .groups = kLlamaCppMoeGroups,
         .dropped = {},
-        .generated = {},
+        .generated = kMoeGenerated,
         .findings = kLlamaCppFindings,
         .tokenizer = {"llama-bpe", "lfm2", {}},
     },

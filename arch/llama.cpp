@@ -19,6 +19,8 @@ constexpr auto kHParams = Join(kDecoderHParams, kRopeHParams,
                                    Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
                                    Optional(Count(kHeadDim, {"head_dim"})),
                                    Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+                                   Default(Flag(kAttentionBias, {"attention_bias"}), 0),
+                                   Default(Flag(kMlpBias, {"mlp_bias"}), 0),
                                });
 constexpr auto kDerived = Join(kDecoderDerived, std::array{DerivedRule{kHeadDim, HiddenPerHead}});
 constexpr std::array kFindings{ActivationIsSilu, RopeIsWhole};
@@ -32,28 +34,46 @@ constexpr auto kLlamaCppKvs =
              KvRule{".rope.dimension_count", KvType::kU32, kHeadDim},
          });
 
-// Present with attention_bias and mlp_bias. llama.cpp permutes the biases with their rows.
-constexpr std::array kPermutedBiases{
-    Optional(
-        {"self_attn.q_proj.bias", "attn_q.bias", {kQueryRows}, {RopePairs{kHeads}}, Store::kF32}),
-    Optional(
-        {"self_attn.k_proj.bias", "attn_k.bias", {kKvRows}, {RopePairs{kKvHeads}}, Store::kF32}),
+// Present with attention_bias and mlp_bias; some checkpoints have them without saying so. llama.cpp
+// permutes the biases with their rows.
+constexpr std::array kAttentionBiases{
+    TensorRule{
+        "self_attn.q_proj.bias", "attn_q.bias", {kQueryRows}, {RopePairs{kHeads}}, Store::kF32},
+    TensorRule{
+        "self_attn.k_proj.bias", "attn_k.bias", {kKvRows}, {RopePairs{kKvHeads}}, Store::kF32},
+    Norm("self_attn.v_proj.bias", "attn_v.bias", {kKvRows}),
+    Norm("self_attn.o_proj.bias", "attn_output.bias", {kHidden}),
 };
-constexpr std::array kBiases{
-    Optional({"self_attn.v_proj.bias", "attn_v.bias", {kKvRows}, {}, Store::kF32}),
-    Optional({"self_attn.o_proj.bias", "attn_output.bias", {kHidden}, {}, Store::kF32}),
-    Optional({"mlp.gate_proj.bias", "ffn_gate.bias", {kFfn}, {}, Store::kF32}),
-    Optional({"mlp.up_proj.bias", "ffn_up.bias", {kFfn}, {}, Store::kF32}),
-    Optional({"mlp.down_proj.bias", "ffn_down.bias", {kHidden}, {}, Store::kF32}),
+constexpr std::array kMlpBiases{
+    Norm("mlp.gate_proj.bias", "ffn_gate.bias", {kFfn}),
+    Norm("mlp.up_proj.bias", "ffn_up.bias", {kFfn}),
+    Norm("mlp.down_proj.bias", "ffn_down.bias", {kHidden}),
 };
-constexpr auto kAttention =
-    Join(kBlockNormRules, kPermutedAttentionRules, kPermutedBiases, kBiases);
+constexpr auto kOptionalAttentionBiases = Optional(kAttentionBiases);
+constexpr auto kOptionalMlpBiases = Optional(kMlpBiases);
+constexpr auto kAttention = Join(kBlockNormRules, kPermutedAttentionRules);
 
+bool HasAttentionBias(const HParams& hparams, std::uint64_t) {
+  return hparams.Flag(kAttentionBias);
+}
+bool MayHaveAttentionBias(const HParams& hparams, std::uint64_t) {
+  return !hparams.Flag(kAttentionBias);
+}
+bool HasMlpBias(const HParams& hparams, std::uint64_t) { return hparams.Flag(kMlpBias); }
+bool MayHaveMlpBias(const HParams& hparams, std::uint64_t) { return !hparams.Flag(kMlpBias); }
+
+constexpr TensorGroup InBlocks(std::span<const TensorRule> rules, BlockTest where = nullptr) {
+  return Group({"model.layers.{bid}."}, "blk.{bid}.", rules, kBlocks, where);
+}
 constexpr std::array kGroups{
     Group({""}, "", kHeadRules, kNone, IsUntied),
     Group({""}, "", kTiedHeadRules, kNone, IsTied),
     Group({"model."}, "", kEmbeddingRules),
-    Group({"model.layers.{bid}."}, "blk.{bid}.", kAttention, kBlocks),
+    InBlocks(kAttention),
+    InBlocks(kAttentionBiases, HasAttentionBias),
+    InBlocks(kOptionalAttentionBiases, MayHaveAttentionBias),
+    InBlocks(kMlpBiases, HasMlpBias),
+    InBlocks(kOptionalMlpBiases, MayHaveMlpBias),
     Group({"model.layers.{bid}.mlp."}, "blk.{bid}.", kGatedFfnRules, kBlocks),
 };
 constexpr std::array kDropped{

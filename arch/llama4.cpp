@@ -3,6 +3,7 @@
 // stored [experts, in, out]; Q and K are not permuted; llama.cpp reads text and vision from two
 // files, Ollama from one.
 #include "arch/blocks.h"
+#include "arch/llama4_attention.h"
 #include "arch/registry.h"
 #include "arch/spec_check.h"
 
@@ -20,13 +21,6 @@ constexpr std::uint64_t kExpertsWithoutQkNorm = 128;
 // The transformers default; hidden_size / heads is not used even where it differs.
 constexpr double kDefaultHeadDim = 128;
 
-HpValue NoSlidingWindow(const HParams& hparams) {
-  if (!hparams.Has(kLayerTypes)) return {};
-  for (const std::string& type : hparams.Texts(kLayerTypes)) {
-    if (type != "full_attention") return {};
-  }
-  return std::uint64_t{0};
-}
 HpValue ScaleFactor(const HParams& hparams) {
   return static_cast<std::uint64_t>(1.0 / hparams.Real(kPixelShuffle));
 }
@@ -78,23 +72,30 @@ std::optional<Finding> PixelShuffleIsAFraction(const HParams& hparams) {
 
 // ---- Hyperparameters ----------------------------------------------------------------------------
 
-constexpr auto kTextHParams = Join(kDecoderHParams, kRopeHParams,
-                                   std::array{
-                                       Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
-                                       Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
-                                       Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
-                                       Default(Flag(kTied, {"tie_word_embeddings"}), 0),
-                                       Default(Count(kHeadDim, {"head_dim"}), kDefaultHeadDim),
-                                       Count(kExpertFfn, {"intermediate_size"}),
-                                       Default(Count(kFfn, {"intermediate_size_mlp"}), 16384),
-                                       Count(kExperts, {"num_local_experts"}),
-                                       Default(Count(kUsedExperts, {"num_experts_per_tok"}), 1),
-                                       Default(Count(kMoeStep, {"interleave_moe_layer_step"}), 1),
-                                       List(kMoeLayers, HpKind::kIntegers, {"moe_layers"}),
-                                       List(kLayerTypes, HpKind::kTexts, {"layer_types"}),
-                                       Default(Flag(kUseQkNorm, {"use_qk_norm"}), 1),
-                                       Default(CountOrZero(kChunk, {"attention_chunk_size"}), 8192),
-                                   });
+constexpr auto kTextHParams =
+    Join(kDecoderHParams, kRopeHParams,
+         std::array{
+             Default(Real(kRopeTheta, kRopeThetaPaths), 500000.0),
+             Default(Real(kRmsEps, {"rms_norm_eps"}), 1e-5),
+             Optional(Real(kLayerNormEps, {"layer_norm_eps"})),
+             Default(Flag(kTied, {"tie_word_embeddings"}), 0),
+             Default(Count(kHeadDim, {"head_dim"}), kDefaultHeadDim),
+             Count(kExpertFfn, {"intermediate_size"}),
+             Default(Count(kFfn, {"intermediate_size_mlp"}), 16384),
+             Count(kExperts, {"num_local_experts"}),
+             Default(Count(kUsedExperts, {"num_experts_per_tok"}), 1),
+             Default(Count(kMoeStep, {"interleave_moe_layer_step"}), 1),
+             List(kMoeLayers, HpKind::kIntegers, {"moe_layers"}),
+             List(kLayerTypes, HpKind::kTexts, {"layer_types"}),
+             Default(Flag(kUseQkNorm, {"use_qk_norm"}), 1),
+             Default(CountOrZero(kChunk, {"attention_chunk_size"}), 8192),
+             Default(Flag(kAttentionBias, {"attention_bias"}), 0),
+             List(kNoRopeLayers, HpKind::kIntegers, {"no_rope_layers"}),
+             Default(Count(kNoRopeInterval, {"no_rope_layer_interval"}), 4),
+             Default(Truth(kAttentionTuning, {"attn_temperature_tuning"}), 1),
+             Default(Real(kAttentionScale, {"attn_scale"}), 0.1),
+             Default(Real(kFloorScale, {"floor_scale"}), 8192.0),
+         });
 constexpr auto kHParams = Join(
     kTextHParams,
     std::array{
@@ -118,32 +119,40 @@ constexpr auto kHParams = Join(
     });
 constexpr auto kDerived =
     Join(kDecoderDerived, std::array{DerivedRule{kVisionPositions, VisionPositions}});
-constexpr std::array kTextFindings{ActivationIsSilu, RopeIsWhole, MoeLayersFollowTheStep};
+constexpr std::array kTextFindings{ActivationIsSilu, RopeIsWhole, ProjectionsHaveNoBias,
+                                   MoeLayersFollowTheStep, NoRopeLayersFit};
 constexpr auto kFindings =
     Join(kTextFindings, std::array{VisionActivationIsGelu, PixelShuffleIsAFraction});
-constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, QkNormIsHonoured};
-constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown};
+constexpr std::array kLlamaCppFindings{RopeScalingIsKnown, QkNormIsHonoured,
+                                       LlamaCppRotatesTheSameBlocks, LlamaCppTakesTheSameChunks,
+                                       LlamaCppTunesAlike};
+constexpr std::array kOllamaFindings{OllamaRopeScalingIsKnown, OllamaRotatesTheSameBlocks,
+                                     OllamaTakesTheSameChunks};
 
 // ---- Key-values ---------------------------------------------------------------------------------
 
-constexpr auto kOllamaKvs =
-    Join(kOllamaLlamaKvs, std::array{
-                              KvRule{".expert_feed_forward_length", KvType::kU32, kExpertFfn},
-                              KvRule{".expert_count", KvType::kU32, kExperts},
-                              KvRule{".expert_used_count", KvType::kU32, kUsedExperts},
-                              KvRule{".interleave_moe_layer_step", KvType::kU32, kMoeStep},
-                              KvRule{".use_qk_norm", KvType::kBool, kUseQkNorm},
-                              KvRule{".attention.chunk_size", KvType::kU32, kChunk},
-                              KvRule{".vision.block_count", KvType::kU32, kVisionBlocks},
-                              KvRule{".vision.embedding_length", KvType::kU32, kVisionHidden},
-                              KvRule{".vision.feed_forward_length", KvType::kU32, kVisionFfn},
-                              KvRule{".vision.attention.head_count", KvType::kU32, kVisionHeads},
-                              KvRule{".vision.image_size", KvType::kU32, kVisionImage},
-                              KvRule{".vision.patch_size", KvType::kU32, kVisionPatch},
-                              KvRule{".vision.rope.freq_base", KvType::kF32, kVisionTheta},
-                              KvRule{".vision.layer_norm_epsilon", KvType::kF32, kVisionEps},
-                              KvRule{".vision.pixel_shuffle_ratio", KvType::kF32, kPixelShuffle},
-                          });
+constexpr auto kOllamaKvs = Join(
+    kOllamaLlamaKvs, std::array{
+                         KvRule{".expert_feed_forward_length", KvType::kU32, kExpertFfn},
+                         KvRule{".expert_count", KvType::kU32, kExperts},
+                         KvRule{".expert_used_count", KvType::kU32, kUsedExperts},
+                         KvRule{".interleave_moe_layer_step", KvType::kU32, kMoeStep},
+                         KvRule{".use_qk_norm", KvType::kBool, kUseQkNorm},
+                         KvRule{".attention.chunk_size", KvType::kU32, kChunk},
+                         KvRule{".no_rope_interval", KvType::kU32, NoRopeInterval},
+                         KvRule{".attention.temperature_tuning", KvType::kBool, TemperatureTuning},
+                         KvRule{".attention.scale", KvType::kF32, AttentionScale},
+                         KvRule{".attention.floor_scale", KvType::kF32, FloorScale},
+                         KvRule{".vision.block_count", KvType::kU32, kVisionBlocks},
+                         KvRule{".vision.embedding_length", KvType::kU32, kVisionHidden},
+                         KvRule{".vision.feed_forward_length", KvType::kU32, kVisionFfn},
+                         KvRule{".vision.attention.head_count", KvType::kU32, kVisionHeads},
+                         KvRule{".vision.image_size", KvType::kU32, kVisionImage},
+                         KvRule{".vision.patch_size", KvType::kU32, kVisionPatch},
+                         KvRule{".vision.rope.freq_base", KvType::kF32, kVisionTheta},
+                         KvRule{".vision.layer_norm_epsilon", KvType::kF32, kVisionEps},
+                         KvRule{".vision.pixel_shuffle_ratio", KvType::kF32, kPixelShuffle},
+                     });
 
 constexpr auto kLlamaCppKvs =
     Join(kLlamaCppDecoderKvs, kLlamaCppRopeKvs,

@@ -28,6 +28,7 @@ enum class HpKind : std::uint8_t {
   kCountOrZero,
   kReal,
   kFlag,
+  kTruth,  // a flag that may also be an integer, of which 0 is false
   kText,
   kIntegers,
   kReals,
@@ -178,10 +179,13 @@ struct DroppedTensors {
   std::string_view why{};  // said in the summary when something was dropped; may be empty
 };
 
-// A tensor that no source holds.
+// A tensor that no source holds; with `count`, one for each block for which `where` holds, as in a
+// TensorGroup.
 struct GeneratedTensor {
   std::string_view target;
   std::vector<float> (*compute)(const HParams&);  // empty: the file has no such tensor
+  Hp count = Hp::kNone;
+  BlockTest where = nullptr;
 };
 
 // ---- Tokenizer ----------------------------------------------------------------------------------
@@ -244,6 +248,9 @@ constexpr HParamRule Real(Hp id, Paths paths, Section section = Section::kText) 
 constexpr HParamRule Flag(Hp id, Paths paths, Section section = Section::kText) {
   return {id, HpKind::kFlag, section, paths};
 }
+constexpr HParamRule Truth(Hp id, Paths paths, Section section = Section::kText) {
+  return {id, HpKind::kTruth, section, paths};
+}
 constexpr HParamRule Text(Hp id, Paths paths, Section section = Section::kText) {
   return {id, HpKind::kText, section, paths, Need::kOptional};
 }
@@ -266,6 +273,11 @@ constexpr TensorRule Norm(std::string_view source, std::string_view target, Shap
 constexpr TensorRule Optional(TensorRule rule) {
   rule.need = Need::kOptional;
   return rule;
+}
+template <std::size_t N>
+constexpr std::array<TensorRule, N> Optional(std::array<TensorRule, N> rules) {
+  for (TensorRule& rule : rules) rule = Optional(rule);
+  return rules;
 }
 constexpr TensorRule Shared(TensorRule rule) {
   rule.shares_source = true;

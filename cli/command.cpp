@@ -163,9 +163,8 @@ void AddPlanFlags(CLI::App& command, PlanFlags& flags) {
   AddQuantizeFlags(command, flags.quantize);
 }
 
-Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
-    const std::vector<std::string>& settings) {
-  std::vector<std::pair<std::string, gguf::Value>> parsed;
+Result<Settings> ParseSettings(const std::vector<std::string>& settings) {
+  Settings parsed;
   for (const std::string& setting : settings) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0) {
@@ -212,6 +211,11 @@ const std::atomic<bool>& CancelOnSignals() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  // A terminal that closes may send it twice, by the kernel and by the shell; nohup ignores it.
+  action.sa_flags = 0;
+  struct sigaction inherited {};
+  ::sigaction(SIGHUP, nullptr, &inherited);
+  if (inherited.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   return cancel_requested;
 }

@@ -114,8 +114,7 @@ Status QuantizeToTargetOf(const QuantizeFlags& flags, const ConvertOptions& run,
                           bool overwrite, Plan& plan);
 
 // What --set says, as key and value. kUsage for one that is not KEY=TYPE:VALUE.
-Result<std::vector<std::pair<std::string, gguf::Value>>> ParseSettings(
-    const std::vector<std::string>& settings);
+Result<Settings> ParseSettings(const std::vector<std::string>& settings);
 
 // Options that convert and plan share. The object must live until the command has run.
 struct PlanFlags {
@@ -136,8 +135,9 @@ void AddTensorFlags(CLI::App& command, PlanFlags& flags);
 // and for text that is not UTF-8.
 Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector);
 
-// A flag that SIGINT and SIGTERM set. A second signal ends the process at once. From then on a pipe
-// whose reader has gone is a write error, not a signal.
+// A flag that SIGINT, SIGTERM and (unless nohup runs the program) SIGHUP set. A second one of the
+// first two ends the process at once. From then on a pipe whose reader has gone is a write error,
+// not a signal.
 const std::atomic<bool>& CancelOnSignals();
 
 }  // namespace sluice::cli

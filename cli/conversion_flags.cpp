@@ -64,11 +64,15 @@ void PrintSummary(const ConversionFlags& flags, const std::string& output,
 
 }  // namespace
 
-void AddStreamFlags(CLI::App& command, ConversionFlags& flags) {
-  AddByteSize(*command.add_option("--memory", flags.memory,
+void AddMemory(CLI::App& command, std::uint64_t& bytes) {
+  AddByteSize(*command.add_option("--memory", bytes,
                                   "Bound on all buffers: K M G are powers of 1024, KB MB GB powers "
                                   "of 1000; at least 8M; default 1G"),
               kMinMemoryBytes);
+}
+
+void AddStreamFlags(CLI::App& command, ConversionFlags& flags) {
+  AddMemory(command, flags.memory);
   AddThreads(command, flags.threads);
   AddChoices(*command.add_option("--io", flags.io,
                                  "How sources are read; default auto: mapped, but "

@@ -21,6 +21,8 @@ struct ConversionFlags {
   // Whether stderr takes nothing but JSON.
   [[nodiscard]] bool json_progress() const { return progress == "json"; }
 };
+// --memory alone.
+void AddMemory(CLI::App& command, std::uint64_t& bytes);
 // Those that say how the bytes flow: memory, threads, reading, progress.
 void AddStreamFlags(CLI::App& command, ConversionFlags& flags);
 // The same and those of an output.

@@ -1,11 +1,13 @@
 // sluice: the command line.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <sstream>
 #include <system_error>
 
 #include "cli/command.h"
@@ -30,6 +32,15 @@ void RaiseFileLimit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Prints what the parser wants to say; its own stream would lose the errors of standard output.
+void PrintEnd(const CLI::App& app, const CLI::ParseError& error, sluice::cli::Context& context) {
+  std::ostringstream output;
+  std::ostringstream errors;
+  if (app.exit(error, output, errors) != 0) context.exit_code = sluice::cli::kUsage;
+  fmt::print("{}", output.str());
+  sluice::cli::Say("{}", errors.str());
 }
 
 int Run(int argc, char** argv) {
@@ -64,7 +75,7 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error) != 0) return kUsage;
+    PrintEnd(app, error, context);
   }
   if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
   return context.exit_code;
@@ -74,6 +85,8 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   OpenStandardStreams();
+  // A file that reaches the size limit of the process (ulimit -f) is a write error, too.
+  ::signal(SIGXFSZ, SIG_IGN);
   RaiseFileLimit();
   try {
     return Run(argc, argv);

@@ -284,19 +284,27 @@ struct BlockRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 1;
 };
+BlockRange BlocksFrom(Hp begin, Hp count, const arch::HParams& hparams) {
+  if (count == Hp::kNone) return {};
+  const std::uint64_t first = begin == Hp::kNone ? 0 : hparams.Count(begin);
+  return {first, first + hparams.Count(count)};
+}
 BlockRange BlocksOf(const TensorGroup& group, const arch::HParams& hparams) {
-  if (group.count == Hp::kNone) return {};
-  const std::uint64_t first = group.first == Hp::kNone ? 0 : hparams.Count(group.first);
-  return {first, first + hparams.Count(group.count)};
+  return BlocksFrom(group.first, group.count, hparams);
 }
 
+// The tensors of one rule.
 void Generate(const arch::GeneratedTensor& generated, const arch::HParams& hparams,
               std::vector<BoundTensor>& bound) {
-  BoundTensor tensor;
-  tensor.name = generated.target;
-  tensor.generated = generated.compute(hparams);
-  tensor.shape = {tensor.generated.size()};
-  if (!tensor.generated.empty()) bound.push_back(std::move(tensor));
+  const BlockRange blocks = BlocksFrom(Hp::kNone, generated.count, hparams);
+  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
+    if (generated.where != nullptr && !generated.where(hparams, block)) continue;
+    BoundTensor tensor;
+    tensor.name = WithBlock(generated.target, block);
+    tensor.generated = generated.compute(hparams);
+    tensor.shape = {tensor.generated.size()};
+    if (!tensor.generated.empty()) bound.push_back(std::move(tensor));
+  }
 }
 
 // The number of edits that turn one text into the other.

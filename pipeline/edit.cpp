@@ -38,16 +38,8 @@ Result<OpenedFile> OpenAlone(const std::string& path) {
   return opened;
 }
 
-Result<gguf::Metadata> Edited(gguf::Metadata metadata,
-                              const std::vector<std::pair<std::string, gguf::Value>>& settings) {
-  for (const auto& [key, value] : settings) {
-    if (key.starts_with("split.")) {
-      return MakeError(ErrorCode::kUsage, "the keys of a split model belong to its files")
-          .Actual(key)
-          .Advice("sluice merge makes one file of them");
-    }
-    metadata.Set(key, value);
-  }
+Result<gguf::Metadata> Edited(gguf::Metadata metadata, const Settings& settings) {
+  SLUICE_TRY(ApplySettings(settings, DescriptionOf(metadata), metadata));
   return metadata;
 }
 
@@ -91,15 +83,16 @@ Status WriteHead(const std::string& path, std::span<const std::byte> before,
 
 }  // namespace
 
-Result<EditReport> EditKeys(const std::string& path,
-                            const std::vector<std::pair<std::string, gguf::Value>>& settings,
+Result<EditReport> EditKeys(const std::string& path, const Settings& settings,
                             const ConvertOptions& run) {
   std::error_code error;
   std::string target = std::filesystem::canonical(path, error);  // links to it stay links
   if (!error) SLUICE_TRY(CheckNoKeptHead(target));
   SLUICE_ASSIGN(const OpenedFile opened, OpenAlone(path));
   const gguf::Head& head = opened.set.files.front().head;
-  SLUICE_ASSIGN(gguf::Metadata metadata, Edited(head.metadata, settings));
+  Result<gguf::Metadata> changed = Edited(head.metadata, settings);
+  if (!changed) return std::move(changed).error().In(path);
+  gguf::Metadata metadata = *std::move(changed);
   Result<std::uint32_t> alignment = gguf::AlignmentOf(metadata);
   if (!alignment) return std::move(alignment).error().In(path);
   const std::vector<std::byte> edited = gguf::SerializeHead(metadata, head.tensors, *alignment);

@@ -22,14 +22,6 @@ std::optional<Dtype> DtypeOf(TensorType type) {
   return std::nullopt;
 }
 
-// Where both dialects write an architecture, the order of the keys tells them apart: Ollama sorts
-// them, and llama.cpp's converter puts general.type before general.name.
-arch::Dialect DialectOf(const gguf::Metadata& metadata) {
-  return std::ranges::is_sorted(metadata.items(), {}, &gguf::KeyValue::key)
-             ? arch::Dialect::kOllama
-             : arch::Dialect::kLlamaCpp;
-}
-
 PlannedTensor PlanTensor(const gguf::SplitTensor& from) {
   PlannedTensor tensor;
   tensor.record = *from.record;
@@ -53,10 +45,7 @@ PlannedTensor PlanTensor(const gguf::SplitTensor& from) {
 Status PlanModel(const gguf::SplitSet& set, const GgufPlanOptions& options, Plan& plan) {
   FilePlan& model = plan.files.emplace_back();
   model.metadata = set.ModelMetadata();
-  const auto* architecture = model.metadata.Get<std::string>("general.architecture");
-  if (architecture != nullptr) {
-    model.spec = arch::FindModelFile(*architecture, DialectOf(model.metadata));
-  }
+  model.spec = DescriptionOf(model.metadata);
   if (model.is_ollama()) plan.dialect = arch::Dialect::kOllama;
   for (const gguf::SplitTensor& from : gguf::TensorsOf(set)) {
     model.tensors.push_back(PlanTensor(from));
@@ -68,6 +57,16 @@ Status PlanModel(const gguf::SplitSet& set, const GgufPlanOptions& options, Plan
 }
 
 }  // namespace
+
+// Where both dialects write an architecture, the order of the keys tells them apart: Ollama sorts
+// them, and llama.cpp's converter puts general.type before general.name.
+const arch::FileSpec* DescriptionOf(const gguf::Metadata& metadata) {
+  const auto* architecture = metadata.Get<std::string>("general.architecture");
+  if (architecture == nullptr) return nullptr;
+  const bool is_sorted = std::ranges::is_sorted(metadata.items(), {}, &gguf::KeyValue::key);
+  return arch::FindModelFile(*architecture,
+                             is_sorted ? arch::Dialect::kOllama : arch::Dialect::kLlamaCpp);
+}
 
 Result<Plan> MakeGgufPlan(const gguf::SplitSet& set, const GgufPlanOptions& options) {
   return Guarded([&]() -> Result<Plan> {

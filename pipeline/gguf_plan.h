@@ -16,6 +16,10 @@ struct GgufPlanOptions {
   std::uint64_t max_shard_bytes = 0;                // see PlanOptions
 };
 
+// The description of a model file with these key-values; nullptr for an architecture that is not
+// known.
+[[nodiscard]] const arch::FileSpec* DescriptionOf(const gguf::Metadata& metadata);
+
 // Plans one model from the files of `set`, without the keys of a split. Tensors that keep their
 // type are copied as they are. kUnsupported: a tensor without elements. Errors of QuantizeModel,
 // SplitModel and LayOut, which name the first file.

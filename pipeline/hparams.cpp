@@ -126,6 +126,12 @@ Result<HpValue> ReadValue(HpKind kind, json::Element value) {
       if (!flag) return WrongType("true or false", value);
       return HpValue(*flag);
     }
+    case HpKind::kTruth: {
+      if (const auto number = json::AsInteger(value)) return HpValue(*number != 0);
+      const auto flag = json::AsBool(value);
+      if (!flag) return WrongType("true, false or an integer", value);
+      return HpValue(*flag);
+    }
     case HpKind::kText: {
       const auto text = json::AsString(value);
       if (!text) return WrongType("a string", value);
@@ -143,7 +149,7 @@ Result<HpValue> ReadValue(HpKind kind, json::Element value) {
 
 HpValue FallbackValue(HpKind kind, double fallback) {
   if (kind == HpKind::kReal) return fallback;
-  if (kind == HpKind::kFlag) return fallback != 0;
+  if (kind == HpKind::kFlag || kind == HpKind::kTruth) return fallback != 0;
   return static_cast<std::uint64_t>(fallback);
 }
 
@@ -157,7 +163,7 @@ bool MustBePositive(Hp id) {
   constexpr std::array kPositive{
       Hp::kRopeTheta,          Hp::kVisionTheta,         Hp::kRopeFactor, Hp::kRopeLowFreqFactor,
       Hp::kRopeHighFreqFactor, Hp::kRopeAttentionFactor, Hp::kRmsEps,     Hp::kLayerNormEps,
-      Hp::kVisionEps};
+      Hp::kVisionEps,          Hp::kFloorScale};
   return std::find(kPositive.begin(), kPositive.end(), id) != kPositive.end();
 }
 

@@ -7,9 +7,13 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <optional>
+#include <set>
+#include <span>
 
 #include "core/mapped_file.h"
 #include "formats/gguf/reader.h"
+#include "formats/json/json.h"
 #include "formats/safetensors/shards.h"
 #include "stages/kernels/cast.h"
 
@@ -18,6 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 constexpr std::size_t kTileElements = 16384;
 constexpr std::size_t kFirstValues = 8;
 
@@ -30,6 +35,47 @@ void AddHeader(const safetensors::Header& header, const std::string& file, std::
   }
 }
 
+// A list of integers or of texts; nullopt for any other.
+std::optional<gguf::Value> ListOf(json::Array list) {
+  std::size_t length = 0;
+  std::vector<std::int64_t> integers;
+  std::vector<std::string> texts;
+  for (const json::Element item : list) {
+    ++length;
+    if (const auto integer = json::AsInteger(item)) integers.push_back(*integer);
+    if (const auto text = json::AsString(item)) texts.emplace_back(*text);
+  }
+  if (length == 0) return std::nullopt;
+  if (integers.size() == length) return gguf::Array::Of(std::span<const std::int64_t>(integers));
+  if (texts.size() == length) return gguf::Array::OfStrings(texts);
+  return std::nullopt;
+}
+
+// A field of a configuration; other lists are JSON text.
+gguf::Value ValueOf(json::Element element) {
+  if (const auto flag = json::AsBool(element)) return *flag;
+  if (const auto text = json::AsString(element)) return std::string(*text);
+  if (const auto integer = json::AsInteger(element)) return *integer;
+  if (std::uint64_t large = 0; element.get(large) == simdjson::SUCCESS) return large;
+  if (double number = 0; element.get(number) == simdjson::SUCCESS) return number;
+  const auto array = json::AsArray(element);
+  const auto list = array ? ListOf(*array) : std::nullopt;
+  return list ? *list : gguf::Value(std::string(simdjson::minify(element)));
+}
+
+// The fields of an object that are not null, by their dotted names; of equal ones the first.
+void AddFields(json::Object object, const std::string& prefix, std::set<std::string>& seen,
+               gguf::Metadata& metadata) {
+  for (const auto [key, value] : object) {
+    const std::string name = prefix + std::string(key);
+    if (const auto inner = json::AsObject(value)) {
+      AddFields(*inner, name + ".", seen, metadata);
+    } else if (!value.is_null() && seen.insert(name).second) {
+      metadata.Append(name, ValueOf(value));
+    }
+  }
+}
+
 Result<Inspection> InspectFolder(const std::string& path) {
   SLUICE_ASSIGN(safetensors::ShardSet shards, safetensors::OpenShards(path));
   Inspection inspection;
@@ -37,6 +83,12 @@ Result<Inspection> InspectFolder(const std::string& path) {
   inspection.warnings = std::move(shards.warnings);
   for (const safetensors::Shard& shard : shards.shards) {
     AddHeader(shard.header, fs::path(shard.path).filename().string(), shard.file_bytes, inspection);
+  }
+  SLUICE_ASSIGN(const auto config, json::Document::LoadIfPresent(
+                                       (fs::path(path) / "config.json").string(), kMaxConfigBytes));
+  if (const auto fields = config ? json::AsObject(config->root()) : std::nullopt) {
+    std::set<std::string> seen;
+    AddFields(*fields, "", seen, inspection.metadata);
   }
   return inspection;
 }

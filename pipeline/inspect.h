@@ -26,8 +26,9 @@ struct TensorEntry {
 };
 
 struct Inspection {
-  std::string kind;         // "GGUF version 3", "safetensors", "checkpoint folder"
-  gguf::Metadata metadata;  // of GGUF files; of safetensors the __metadata__ strings
+  std::string kind;  // "GGUF version 3", "safetensors", "checkpoint folder"
+  // Of GGUF files; of safetensors files the __metadata__ strings; of folders config.json.
+  gguf::Metadata metadata;
   std::vector<TensorEntry> tensors;
   std::uint64_t bytes = 0;  // of all files
   std::vector<std::string> warnings;

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "arch/registry.h"
+#include "formats/tokenizer/pre_tokenizers.h"
 #include "pipeline/bind.h"
 #include "pipeline/guarded.h"
 #include "pipeline/hparams.h"
@@ -201,6 +202,16 @@ void SortTensors(Dialect dialect, std::vector<BoundTensor>& tensors) {
   });
 }
 
+// A name that no reader knows would make a file that none opens.
+Status CheckPre(const std::string& name) {
+  const auto names = tokenizer::PreTokenizerNames();
+  if (name.empty() || std::ranges::find(names, name) != names.end()) return Ok();
+  return MakeError(ErrorCode::kUsage, "--pre names no pre-tokenizer that llama.cpp knows")
+      .Expected(fmt::format("one of {}", fmt::join(names, ", ")))
+      .Actual(name)
+      .Advice("for a newer reader: --pre default --set tokenizer.ggml.pre=str:NAME");
+}
+
 class Planner {
  public:
   Planner(Plan& plan, const PlanOptions& options) : plan_(plan), options_(options) {}
@@ -218,6 +229,7 @@ class Planner {
   PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
+  Status ApplyOverrides();
   [[nodiscard]] Status Problems() {
     if (problems_.empty()) return Ok();
     return JoinErrors(std::move(problems_));
@@ -417,11 +429,18 @@ void Planner::PlanMetadata(FilePlan& file) {
   constexpr std::uint32_t kQuantizationVersion = 2;  // ggml.h: GGML_QNT_VERSION
   file.metadata.Set("general.quantization_version", kQuantizationVersion);
   if (spec.role == Role::kModel && options_.with_tokenizer) PlanTokenizer(file);
-  for (const auto& [key, value] : options_.overrides) file.metadata.Set(key, value);
-  if (!is_llama_cpp) file.metadata.SortByKey();
+}
+
+Status Planner::ApplyOverrides() {
+  for (FilePlan& file : plan_.files) {
+    SLUICE_TRY(ApplySettings(options_.overrides, file.spec, file.metadata));
+    if (file.is_ollama()) file.metadata.SortByKey();
+  }
+  return Ok();
 }
 
 Status Planner::Run() {
+  SLUICE_TRY(CheckPre(options_.pre));
   SLUICE_TRY(LoadCheckpoint());
   const std::string& config_path = config_->config.path();
   hparams_ = BindHParams(*plan_.family, *config_, problems_);
@@ -433,6 +452,7 @@ Status Planner::Run() {
   SLUICE_TRY(BindTensors());
   for (FilePlan& file : plan_.files) PlanMetadata(file);
   SLUICE_TRY(Problems());
+  SLUICE_TRY(ApplyOverrides());
   if (options_.quantize != nullptr) SLUICE_TRY(QuantizeModel(*options_.quantize, plan_));
   SLUICE_TRY(SplitModel(options_.max_shard_bytes, plan_));
   return LayOut(plan_);

@@ -14,6 +14,7 @@
 #include "formats/gguf/value.h"
 #include "formats/gguf/writer.h"
 #include "formats/safetensors/shards.h"
+#include "pipeline/settings.h"
 #include "stages/source_set.h"
 #include "stages/tensor_expr.h"
 
@@ -32,10 +33,10 @@ struct PlanOptions {
   bool with_tokenizer = true;   // else the file lacks its keys: for what reads tensors only
   // Accept weights in the MLX layout (Segment::mlx), which can be run but not converted.
   bool mlx_weights = false;
-  std::string pre;  // name of the pre-tokenizer; empty: recognise
+  std::string pre;  // name of the pre-tokenizer, one of PreTokenizerNames(); empty: recognise
   std::string chat_template_file;
   std::string model_name;
-  std::vector<std::pair<std::string, gguf::Value>> overrides;  // --set
+  Settings overrides;  // --set
   // Quantize the model file; nullptr: leave it in --outtype.
   std::shared_ptr<const QuantizeRequest> quantize;
   std::uint64_t max_shard_bytes = 0;  // of the model's tensors in one file; 0: all
@@ -86,7 +87,8 @@ struct Plan {
 // Reads headers, configuration and tokenizer of a checkpoint folder and decides every byte of the
 // output but the tensors' data. All problems of the checkpoint are reported in one Error.
 // kMissing, kCorrupt, kMismatch: the checkpoint. kUnsupported: architecture, dialect, dtype,
-// pre-tokenizer. kUsage: options that contradict each other.
+// pre-tokenizer. kUsage: options that contradict each other, unknown names in them, settings that
+// ApplySettings refuses.
 Result<Plan> MakePlan(const std::string& folder, const PlanOptions& options);
 
 }  // namespace sluice

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/conversion_flags.h"
 #include "cli/metadata_text.h"
 #include "cli/progress.h"
 #include "core/machine.h"
@@ -22,6 +23,7 @@ struct PlanCommandFlags {
   PlanFlags plan;
   bool with_projector = false;
   bool json = false;
+  std::uint64_t memory = kDefaultMemoryBytes;
   std::string output = ".";
 };
 
@@ -66,14 +68,13 @@ void PrintFile(const FilePlan& file) {
   }
 }
 
-void PrintPlan(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
+void PrintPlan(const Plan& plan, std::optional<std::uint64_t> free_bytes, std::uint64_t memory) {
   fmt::print("{}: {}, {} dialect\n", Printable(plan.folder), plan.family->name,
              arch::DialectName(plan.dialect));
   fmt::print("source: {} in {} shards, {} tensors\n", HumanBytes(plan.source_bytes()),
              plan.shards.size(), plan.source_tensors);
-  fmt::print("output: {}; free space: {}; memory for buffers: {} unless --memory says otherwise\n",
-             HumanBytes(TotalBytes(plan)), free_bytes ? HumanBytes(*free_bytes) : "unknown",
-             HumanBytes(kDefaultMemoryBytes));
+  fmt::print("output: {}; free space: {}; memory for buffers: {}\n", HumanBytes(TotalBytes(plan)),
+             free_bytes ? HumanBytes(*free_bytes) : "unknown", HumanBytes(memory));
   for (const FilePlan& file : plan.files) PrintFile(file);
 }
 
@@ -98,7 +99,8 @@ nlohmann::ordered_json ToJson(const FilePlan& file) {
           {"tensors", std::move(tensors)}};
 }
 
-void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
+void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes,
+                   std::uint64_t memory) {
   nlohmann::ordered_json json{{"format", 1},
                               {"checkpoint", plan.folder},
                               {"family", plan.family->name},
@@ -107,7 +109,7 @@ void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes) {
                               {"source_tensors", plan.source_tensors},
                               {"bytes", TotalBytes(plan)},
                               {"free_bytes", nullptr},
-                              {"memory_bytes", kDefaultMemoryBytes},
+                              {"memory_bytes", memory},
                               {"warnings", plan.warnings},
                               {"files", nlohmann::ordered_json::array()}};
   if (free_bytes) json["free_bytes"] = *free_bytes;
@@ -120,6 +122,7 @@ Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
   SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, options));
   ProgressPrinter progress(context.quiet ? ProgressMode::kNone : ProgressMode::kAuto);
   ConvertOptions run;  // the values are read where a target asks for the least error
+  run.memory_bytes = flags.memory;
   run.on_progress = [&](const Progress& now) { progress.Update(now); };
   const Status chosen =
       QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, /*overwrite=*/false, plan);
@@ -141,6 +144,7 @@ void AddPlan(CLI::App& app, Context& context) {
       ->type_name("");
   command->add_flag("--mmproj", flags->with_projector,
                     "Also plan the separate vision file; default: the model alone");
+  AddMemory(*command, flags->memory);
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] {
     const Result<Plan> plan = Run(*flags, context);
@@ -150,7 +154,8 @@ void AddPlan(CLI::App& app, Context& context) {
     std::filesystem::path folder = flags->output;
     if (!std::filesystem::is_directory(folder, error)) folder = folder.parent_path();
     const auto free_bytes = FreeDiskBytes(folder.empty() ? "." : folder.string());
-    flags->json ? PrintPlanJson(*plan, free_bytes) : PrintPlan(*plan, free_bytes);
+    flags->json ? PrintPlanJson(*plan, free_bytes, flags->memory)
+                : PrintPlan(*plan, free_bytes, flags->memory);
   });
 }
 

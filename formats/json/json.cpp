@@ -1,5 +1,8 @@
 #include "formats/json/json.h"
 
+#include <fmt/format.h>
+
+#include <unordered_set>
 #include <utility>
 
 #include "core/file.h"
@@ -16,12 +19,37 @@ std::optional<T> As(std::optional<Element> element) {
   return value;
 }
 
+// The dotted path of a key that stands twice in one object; nullopt when there is none. The parser
+// has limited the depth.
+std::optional<std::string> FindKeyTwice(Element element) {
+  if (const auto array = AsArray(element)) {
+    for (const Element item : *array) {
+      if (auto twice = FindKeyTwice(item)) return twice;
+    }
+  }
+  const auto object = AsObject(element);
+  if (!object) return std::nullopt;
+  std::unordered_set<std::string_view> keys;
+  keys.reserve(object->size());
+  for (const auto [key, value] : *object) {
+    if (!keys.insert(key).second) return std::string(key);
+    if (const auto twice = FindKeyTwice(value)) return fmt::format("{}.{}", key, *twice);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<Document> Document::Load(const std::string& path, std::uint64_t max_bytes) {
   SLUICE_ASSIGN(const std::string text, ReadWholeFile(path, max_bytes));
   if (IsLfsPointer(text)) return LfsPointerError(path);
-  return Parse(text, path);
+  SLUICE_ASSIGN(Document document, Parse(text, path));
+  if (const auto twice = FindKeyTwice(document.root())) {
+    return MakeError(ErrorCode::kCorrupt, fmt::format("the key '{}' stands twice", *twice))
+        .In(path)
+        .Advice("remove one of the two: readers of JSON disagree on which one counts");
+  }
+  return document;
 }
 
 Result<std::optional<Document>> Document::LoadIfPresent(const std::string& path,

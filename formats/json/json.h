@@ -21,7 +21,7 @@ using Object = simdjson::dom::object;
 class Document {
  public:
   // Reads and parses a file of at most `max_bytes`. kMissing, kCorrupt (not JSON; a Git LFS
-  // pointer), kIo.
+  // pointer; an object that names a key twice, of which readers of JSON take either), kIo.
   static Result<Document> Load(const std::string& path, std::uint64_t max_bytes);
   // The same; nullopt when nothing has this name.
   static Result<std::optional<Document>> LoadIfPresent(const std::string& path,

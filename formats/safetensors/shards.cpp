@@ -107,11 +107,7 @@ Result<WeightMap> ReadIndex(const std::string& path) {
           .At(tensor)
           .Actual(json::TypeName(shard));
     }
-    if (!weights.emplace(tensor, *name).second) {
-      return MakeError(ErrorCode::kCorrupt, "weight_map names this tensor twice")
-          .In(path)
-          .At(tensor);
-    }
+    weights.emplace(tensor, *name);
   }
   if (weights.empty()) return MakeError(ErrorCode::kCorrupt, "weight_map is empty").In(path);
   return weights;

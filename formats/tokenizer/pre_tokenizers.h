@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,9 @@ inline constexpr std::string_view kGpt2Definition = "ByteLevel(prefix_space=0,re
 
 // The name that llama.cpp and Ollama give a canonical definition; nullopt for an unknown one.
 [[nodiscard]] std::optional<std::string_view> RecognisePreTokenizer(std::string_view canonical);
+
+// Every name that llama.cpp 0c1e570 accepts in a GGUF file. Ollama's converter writes no other.
+[[nodiscard]] std::span<const std::string_view> PreTokenizerNames();
 
 // What a GGUF file means by the name of a pre-tokenizer.
 struct NamedPreTokenizer {

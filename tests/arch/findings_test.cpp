@@ -37,7 +37,15 @@ HParams Sound() {
   hparams.Set(kMoeStep, Number(2), true);
   hparams.Set(kUseQkNorm, true, true);
   hparams.Set(kPixelShuffle, 0.5, true);
-  hparams.Set(kLayerTypes, Texts{"conv", "full_attention", "conv", "conv"}, true);
+  hparams.Set(kLayerTypes, Texts{"conv", "conv", "conv", "full_attention"}, true);
+  hparams.Set(kContext, Number(100'000), true);
+  hparams.Set(kAttentionBias, false, false);
+  hparams.Set(kConvBias, false, false);
+  hparams.Set(kChunk, Number(8192), true);
+  hparams.Set(kNoRopeInterval, Number(4), true);
+  hparams.Set(kAttentionTuning, true, true);
+  hparams.Set(kAttentionScale, 0.1, true);
+  hparams.Set(kFloorScale, 8192.0, true);
   hparams.Set(kFfnMultiplier, 1.0, false);
   hparams.Set(kCrossLayers, Integers{1, 3}, true);
   hparams.Set(kVisionTiles, Number(4), true);
@@ -170,6 +178,39 @@ TEST(Llama4Findings, WarnsWhereQkNormWouldNotBeHonoured) {
   EXPECT_THAT(Findings(file.findings, maverick),
               ElementsAre(HasSubstr("warning: use_qk_norm is true")));
   EXPECT_THAT(Findings(file.findings, With(maverick, kUseQkNorm, false)), IsEmpty());
+}
+
+TEST(Llama4Findings, LlamaCppHasOneWayToAttend) {
+  const auto findings = [](const HParams& hparams) {
+    return Findings(kLlama4.files.front().findings, hparams);
+  };
+  const Integers usual{1, 1, 1, 0};
+  EXPECT_THAT(findings(With(Sound(), kNoRopeLayers, usual)), IsEmpty());
+  EXPECT_THAT(findings(With(With(Sound(), kNoRopeLayers, Integers{0, 0, 0, 0}), kLayerTypes, {})),
+              ElementsAre(HasSubstr("warning: no_rope_layers")));
+  EXPECT_THAT(findings(With(Sound(), kLayerTypes, {})), IsEmpty());
+  // Blocks without chunks: all rotate but the last.
+  const Texts full(4, "full_attention");
+  EXPECT_THAT(findings(With(With(Sound(), kLayerTypes, full), kChunk, Number(5))), IsEmpty());
+  EXPECT_THAT(findings(With(With(Sound(), kLayerTypes, full), kNoRopeLayers, Integers(4, 1))),
+              ElementsAre(HasSubstr("in all layers but the last")));
+  EXPECT_THAT(findings(With(Sound(), kAttentionTuning, false)),
+              ElementsAre(HasSubstr("attn_temperature_tuning")));
+  EXPECT_THAT(findings(With(Sound(), kChunk, Number(0))),
+              ElementsAre(HasSubstr("from token 8192")));
+}
+
+TEST(Llama4Findings, FewBlocksDoNotReachTheInterval) {
+  HParams hparams = With(With(Sound(), kBlocks, Number(3)), kLayerTypes, {});
+  EXPECT_THAT(All(kLlama4, With(hparams, kNoRopeLayers, Integers(3, 1))), IsEmpty());
+  EXPECT_THAT(All(kLlama4, With(hparams, kNoRopeInterval, Number(9))), IsEmpty());
+}
+
+TEST(Llama4Findings, NoRopeLayersDoNotDecideHowMuchIsLookedAt) {
+  const HParams hparams =
+      With(With(Sound(), kBlocks, Number(1'000'000'000'000)), kNoRopeLayers, Integers{1, 1, 1, 0});
+  EXPECT_THAT(Findings(kLlama4.findings, hparams),
+              ElementsAre("invalid: no_rope_layers has not one entry for each layer"));
 }
 
 TEST(Llama4Findings, VisionTower) {

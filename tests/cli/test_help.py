@@ -340,7 +340,7 @@ def test_codes_mean_what_is_documented(tmp_path, code, meaning, arguments):
     assert meaning in documented_codes()[code]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["plan", LLAMA],
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["convert", "--help"], ["plan", LLAMA],
                                        ["plan", LLAMA, "--json"], ["inspect", LLAMA],
                                        ["diff", "{a}", "{b}"]])
 def test_results_that_cannot_be_printed_are_an_output_failure(tmp_path, arguments):

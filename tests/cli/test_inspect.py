@@ -7,7 +7,7 @@ import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
 from sluice_cli import (GOLDEN, Gguf, assert_fails, convert, copy_checkpoint, decode, encode,
-                        load_tensors, read_safetensors, run, write_safetensors, write_tensors)
+                        edit_json, load_tensors, read_safetensors, run, write_safetensors, write_tensors)
 
 LLAMA = GOLDEN / "checkpoints" / "llama-tiny"
 GLM = GOLDEN / "checkpoints" / "glm-tiny"
@@ -152,7 +152,6 @@ def test_folder():
     shards = sorted(GLM.glob("*.safetensors"))
     assert seen["kind"] == "checkpoint folder, 2 shards"
     assert seen["bytes"] == sum(shard.stat().st_size for shard in shards)
-    assert seen["key_values"] == {}
     tensors = {tensor["name"]: tensor for tensor in seen["tensors"]}
     assert set(tensors) == set(load_tensors(GLM))
     for shard in shards:
@@ -165,6 +164,32 @@ def test_folder():
     assert {tensor["file"] for tensor in seen["tensors"]} == {shard.name for shard in shards}
     line = r"^lm_head\.weight +BF16 +\[520, 64\] +\d+ +66560  model-00001-of-00002\.safetensors$"
     assert re.search(line, inspect(GLM), re.M)
+
+
+def test_fields_of_config_json_are_the_key_values_of_a_folder(tmp_path):
+    checkpoint = copy_checkpoint("llama4-tiny", tmp_path)
+    edit_json(checkpoint / "config.json", lambda config: config.update(
+        empty=[], mixed=[1, "a"], nested=[[1], [2]], large=2**63, absent=None))
+    config = json.loads((checkpoint / "config.json").read_text())
+    values = inspect_json(checkpoint)["key_values"]
+    assert values["architectures"] == {"type": "arr", "of": "str", "value": config["architectures"]}
+    text = config["text_config"]
+    assert values["text_config.hidden_size"] == {"type": "i64", "value": text["hidden_size"]}
+    assert values["text_config.no_rope_layers"] == {"type": "arr", "of": "i64", "value": text["no_rope_layers"]}
+    assert values["text_config.rope_scaling.factor"] == {"type": "f64", "value": 8.0}
+    assert values["text_config.use_qk_norm"] == {"type": "bool", "value": True}
+    assert values["text_config.model_type"] == {"type": "str", "value": "llama4_text"}
+    assert values["large"] == {"type": "u64", "value": 2**63}
+    for name, shown in (("empty", "[]"), ("mixed", '[1,"a"]'), ("nested", "[[1],[2]]")):
+        assert values[name] == {"type": "str", "value": shown}
+    assert "absent" not in values and "text_config" not in values
+    assert inspect(checkpoint, "--kv", "text_config.head_dim") == "16\n"
+
+
+def test_folder_with_a_broken_configuration(tmp_path):
+    checkpoint = copy_checkpoint("llama-tiny", tmp_path)
+    (checkpoint / "config.json").write_text("{")
+    assert_fails(run("inspect", checkpoint), 3, checkpoint / "config.json", "not valid JSON")
 
 
 def test_folder_needs_no_configuration(tmp_path):

@@ -194,7 +194,10 @@ def test_free_space_and_memory(tmp_path):
     assert 0 < json_plan["free_bytes"] < space.f_blocks * space.f_frsize
     assert json_plan["memory_bytes"] == 1 << 30
     text = plan_text(CHECKPOINTS / "llama-tiny")
-    assert re.search(r"; free space: \d+\.\d\d [MGT]B; memory for buffers: 1\.07 GB ", text)
+    assert re.search(r"; free space: \d+\.\d\d [MGT]B; memory for buffers: 1\.07 GB$", text, re.M)
+    assert "memory for buffers: 33.55 MB\n" in plan_text(CHECKPOINTS / "llama-tiny", "--memory", "32M")
+    assert plan(CHECKPOINTS / "llama-tiny", "--memory", "32MB")["memory_bytes"] == 32_000_000
+    assert_fails(run("plan", CHECKPOINTS / "llama-tiny", "--memory", "1M"), 2, "--memory", "at least 8388608")
 
 
 def test_free_space_is_that_of_the_output():

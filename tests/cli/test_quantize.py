@@ -458,7 +458,14 @@ def test_bad_input_of_edit(tiny, tmp_path):
     assert_fails(run("edit", path, "--set", "general.name"), 2, "KEY=TYPE:VALUE")
     assert_fails(run("edit", path, "--set", "general.file_type=u32:x"), 2, "u32:x")
     assert_fails(run("edit", path, "--set", "general.alignment=u32:3"), 2, "general.alignment", path)
-    assert_fails(run("edit", path, "--set", "split.no=u16:1"), 2, "split.no", "sluice merge")
+    assert_fails(run("edit", path, "--set", "split.no=u16:1"), 2, path, "split.no", "sluice merge")
+    for key, expected, setting in [("general.architecture", "str", "u32:1"), ("llama.context_length", "u32", "u64:9"),
+                                   ("general.alignment", "a u32 power of two", "u64:64"),
+                                   ("general.name", "str", "bool:true"), ("llama.rope.scaling.factor", "f32", "u32:8"),
+                                   ("tokenizer.ggml.tokens", "an array, which --set cannot write", "str:x")]:
+        assert_fails(run("edit", path, "--set", f"{key}={setting}"), 2, path, key, f"expected {expected}")
+    assert_fails(run("edit", path, "--set", "general.architecture=str:mamba"), 2, path,
+                 "an architecture of which the file has no key: expected llama, got mamba")
     assert_fails(run("edit", tmp_path / "no.gguf", "--set", "a=u8:1"), 3, "no.gguf")
     assert_fails(run("edit", LLAMA / "config.json", "--set", "a=u8:1"), 3, "no GGUF file")
     assert sha256(path) == sha256(tiny)

@@ -117,7 +117,7 @@ def test_a_changed_checkpoint_is_noticed(model, tmp_path):
 
 
 def test_key_values(model):
-    for setting in ("general.name=str:other", "llama.block_count=u64:3", "x.y=bool:true"):
+    for setting in ("general.name=str:other", "llama.block_count=u32:7", "x.y=bool:true"):
         assert run("edit", model, "--set", setting).returncode == 0
     differences = verify(LLAMA, model)
     assert [entry["what"] for entry in differences] == [
@@ -126,7 +126,7 @@ def test_key_values(model):
     assert differences[1]["expected"].startswith("u32 ")
     assert (differences[2]["expected"], differences[2]["actual"]) == ("none", "bool true")
     (difference,) = verify(LLAMA, model, "--set", "general.name=str:other", "--set",
-                           "llama.block_count=u64:3", "--set", "z.y=u8:1")[1:]
+                           "llama.block_count=u32:7", "--set", "z.y=u8:1")[1:]
     assert (difference["what"], difference["expected"]) == ("key 'x.y'", "none")
 
 

@@ -363,6 +363,33 @@ def test_all_prediction_layers_are_missing(glm, tmp_path):
     assert "num_nextn_predict_layers is not 0 but the checkpoint has no such layer" in result.stderr
 
 
+# ---- Keys that stand twice ------------------------------------------------------------------------
+
+
+def add_to_object(path, opening, text):
+    """Puts `text` behind the brace of the first object that begins with `opening`."""
+    content = path.read_text()
+    assert opening in content
+    path.write_text(content.replace(opening, opening + text, 1))
+
+
+@pytest.mark.parametrize("case, name, opening, text, key", [
+    ("llama-tiny", "config.json", "{", '"hidden_size": 32,', "hidden_size"),
+    # The same value, and another spelling of the same text.
+    ("llama-tiny", "config.json", "{", '"hidden\\u005fsize": 64,', "hidden_size"),
+    ("llama4-tiny", "config.json", '"text_config": {', '"head_dim": 8,', "text_config.head_dim"),
+    ("llama-tiny", "generation_config.json", "{", '"eos_token_id": 1,', "eos_token_id"),
+    ("llama4-tiny", "preprocessor_config.json", "{", '"image_mean": [0, 0, 0],', "image_mean"),
+    ("llama-tiny", "tokenizer_config.json", "{", '"chat_template": "x",', "chat_template"),
+    ("llama-tiny", "tokenizer.json", "{", '"added_tokens": [],', "added_tokens"),
+    ("glm-tiny", "model.safetensors.index.json", "{", '"weight_map": {},', "weight_map"),
+])
+def test_key_twice_is_refused(case, name, opening, text, key, tmp_path):
+    checkpoint = copy_checkpoint(case, tmp_path)
+    add_to_object(checkpoint / name, opening, text)
+    refuse(checkpoint, tmp_path, 3, f"{checkpoint / name}: the key '{key}' stands twice")
+
+
 # ---- Architectures ------------------------------------------------------------------------------
 
 

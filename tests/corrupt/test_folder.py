@@ -173,7 +173,7 @@ def test_shard_has_a_tensor_that_the_index_does_not_list(sharded, tmp_path):
     ('{"weight_map": []}', ["weight_map is missing"]),
     ('{"weight_map": {}}', ["weight_map is empty"]),
     ('{"weight_map": {"lm_head.weight": 7}}', ["tensor 'lm_head.weight'", "no string", "an integer"]),
-    ('{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}', ["tensor 'a'", "twice"]),
+    ('{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}', ["'weight_map.a'", "twice"]),
 ])
 def test_index_broken(sharded, tmp_path, content, words):
     (sharded / INDEX).write_text(content)

@@ -22,8 +22,12 @@ LLAMA4 = GOLDEN / "checkpoints" / "llama4-tiny"
 HANG_SECONDS = 60  # far beyond what any of these runs needs
 
 
-def start(*arguments, **options):
-    return subprocess.Popen([SLUICE, *map(str, arguments)], stderr=subprocess.PIPE, **options)
+# Whatever the tests inherit: nohup ignores SIGHUP, a shell that starts a job may ignore SIGINT.
+DEFAULT_SIGNALS = ("env", "--default-signal=HUP,INT,TERM")
+
+
+def start(*arguments, before=DEFAULT_SIGNALS, **options):
+    return subprocess.Popen([*before, SLUICE, *map(str, arguments)], stderr=subprocess.PIPE, **options)
 
 
 def finish(process):
@@ -113,7 +117,10 @@ def test_signal_while_nobody_reads_the_pipe(tmp_path):
     assert_fails(finish(process), 6, "cancelled")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+CANCELLING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", CANCELLING)
 def test_signal_cancels_and_removes_the_partial_file(number, tmp_path):
     with Blocked(tmp_path) as run_in_progress:
         assert run_in_progress.partial.exists()
@@ -124,20 +131,62 @@ def test_signal_cancels_and_removes_the_partial_file(number, tmp_path):
     assert_nothing_written(tmp_path)
 
 
-def start_long_conversion(folder, out, *arguments):
+def start_long_conversion(folder, out, *arguments, **options):
     """2.6 GB from holes, by one thread: it cannot end before a signal comes."""
     subprocess.run([MAKE_CHECKPOINT, "glm", folder / "large", "--sparse"], check=True)
-    process = start("convert", folder / "large", out, "--outtype", "f16", "--threads", "1", *arguments)
+    process = start("convert", folder / "large", out, "--outtype", "f16", "--threads", "1", *arguments, **options)
     wait_until(out.with_name(out.name + ".partial").exists, "the partial file appears")
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", CANCELLING)
 def test_signal_during_a_conversion_to_a_file(number, tmp_path):
     process = start_long_conversion(tmp_path, tmp_path / "out.gguf")
     process.send_signal(number)
     assert_fails(finish(process), 6, "cancelled")
     assert_nothing_written(tmp_path)
+
+
+def test_terminal_that_closes_sends_its_signal_twice(tmp_path):
+    with Blocked(tmp_path) as run_in_progress:
+        for _ in range(2):
+            run_in_progress.process.send_signal(signal.SIGHUP)
+        assert_fails(finish(run_in_progress.process), 6, "cancelled")
+    assert_nothing_written(tmp_path)
+
+
+def test_hangup_under_nohup_is_ignored(tmp_path):
+    pipe = BlockedPipe(tmp_path / "pipe")
+    process = start("convert", LLAMA4, pipe.path, before=("env", "--ignore-signal=HUP"))
+    wait_until(pipe.is_full, "the conversion fills its pipe")
+    process.send_signal(signal.SIGHUP)
+    reader = pipe.drain()
+    result = finish(process)
+    reader.join()
+    pipe.close()
+    assert result.returncode == 0, result.stderr
+
+
+# ---- A limit on the size of files -----------------------------------------------------------------
+
+
+def run_with_file_limit(blocks, *arguments, stdout=subprocess.PIPE):
+    """Blocks of 512 or 1024 bytes, as the shell has it. Python gives its children the default action of SIGXFSZ."""
+    return subprocess.run(["sh", "-c", f'ulimit -f {blocks}; exec "$0" "$@"', SLUICE, *map(str, arguments)],
+                          stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=HANG_SECONDS)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--type", "Q8_0"), ("--max-shard-size", "100K")])
+def test_file_size_limit_is_a_write_error(arguments, tmp_path):
+    result = run_with_file_limit(100, "convert", LLAMA4, tmp_path / "out.gguf", *arguments)
+    assert_fails(result, 5, ".gguf.partial", "File too large")
+    assert_nothing_written(tmp_path)
+
+
+def test_file_size_limit_on_what_is_printed(tmp_path):
+    assert run_with_file_limit(4, "-q", "plan", LLAMA4).returncode == 0  # a pipe has no size
+    with open(tmp_path / "plan.txt", "w") as file:
+        assert_fails(run_with_file_limit(4, "-q", "plan", LLAMA4, stdout=file), 5, "standard output", "File too large")
 
 
 def test_cancelled_replacement_keeps_the_old_output(tmp_path):

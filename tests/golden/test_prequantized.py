@@ -4,7 +4,7 @@ import json
 import numpy
 import pytest
 
-from converted import variant
+from converted import DIALECTS, fuse_glm_experts, variant
 from prequantized import (Awq, Fp8Blocks, Gptq, Mxfp4, Nvfp4, Packed, Scaled, is_linear, quantized,
                           tensor)
 from sluice_cli import Gguf, convert, decode, edit_json, load_tensors, replace_tensors, run
@@ -104,6 +104,14 @@ def test_stacks_in_blocks_of_gpt_oss(tmp_path, case):
 
     packed, plain = quantized(case, tmp_path, Transposed(blocks=True), lambda name, shape: "experts." in name)
     assert_same_values(packed, plain, tmp_path, "--outtype", "f32")
+
+
+@pytest.mark.parametrize("scheme", ["fp8-blocks", "fp8-rows", "nvfp4-modelopt", "mxfp4-compressed"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_experts_of_glm_as_transformers_5_saves_them(tmp_path, dialect, scheme):
+    packed, plain = quantized("glm-tiny", tmp_path, SCHEMES[scheme], lambda name, shape: len(shape) == 3,
+                              change=fuse_glm_experts)
+    assert_same_values(packed, plain, tmp_path, "--dialect", dialect, "--outtype", "f32")
 
 
 def test_experts_of_llama4_one_by_one(tmp_path):

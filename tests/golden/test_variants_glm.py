@@ -2,8 +2,9 @@
 import numpy
 import pytest
 
-from converted import DIALECTS, Converted, assert_holds, bf16, random_bf16, variant
-from sluice_cli import Gguf, convert, load_tensors, refuse, replace_tensors, sha256, source_floats, write_tensors
+from converted import DIALECTS, Converted, assert_holds, bf16, fuse_glm_experts, random_bf16, variant
+from sluice_cli import (Gguf, assert_fails, assert_nothing_written, convert, load_tensors, refuse, replace_tensors,
+                        run, sha256, source_floats, write_tensors)
 
 both = pytest.mark.parametrize("dialect", DIALECTS)
 PREFIX = {"ollama": "glm4moelite", "llama.cpp": "deepseek2"}
@@ -134,6 +135,43 @@ def test_experts_already_stacked_give_the_same_file(tmp_path, folder):
                 tensors[f"model.layers.{block}.mlp.{folder}.{part}_proj.weight"] = bf16(stacked)
 
     assert_same_file_as(variant("glm-tiny", tmp_path, change_tensors=stack), "ollama", tmp_path)
+
+
+@both
+def test_experts_of_transformers_5_give_the_same_file(tmp_path, dialect):
+    assert_same_file_as(variant("glm-tiny", tmp_path, change_tensors=fuse_glm_experts), dialect, tmp_path)
+
+
+@both
+def test_experts_of_transformers_5_are_split_in_words(tmp_path, dialect):
+    checkpoint = variant("glm-tiny", tmp_path, change_tensors=fuse_glm_experts)
+    lines = run("plan", checkpoint, "--dialect", dialect).stdout.splitlines()
+    for part, words in (("gate", "take 0..31 of axis 1"), ("up", "take 32..63 of axis 1")):
+        (line,) = [line for line in lines if line.startswith(f"blk.1.ffn_{part}_exps.weight ")]
+        assert line.endswith(f"model.layers.1.mlp.experts.gate_up_proj: {words}")
+
+
+@pytest.mark.parametrize("name, shape, expected", [("gate_up_proj", (8, 64, 32), "[8, 64, 64]"),
+                                                   ("gate_up_proj", (7, 64, 64), "[8, 64, 64]"),
+                                                   ("down_proj", (8, 32, 64), "[8, 64, 32]")])
+def test_experts_of_transformers_5_of_another_shape_are_refused(tmp_path, name, shape, expected):
+    full = f"model.layers.2.mlp.experts.{name}"
+
+    def change(tensors):
+        fuse_glm_experts(tensors)
+        tensors[full] = random_bf16(*shape)
+
+    checkpoint = variant("glm-tiny", tmp_path, change_tensors=change)
+    result = run("convert", checkpoint, tmp_path / "out.gguf")
+    assert_fails(result, 3, f"tensor '{full}': the shape does not fit config.json: expected {expected}")
+    assert_nothing_written(tmp_path)
+
+
+@both
+def test_biases_of_projections_are_refused(tmp_path, dialect):
+    checkpoint = variant("glm-tiny", tmp_path, lambda config: config.update(attention_bias=True))
+    refuse(checkpoint, tmp_path, 4, "attention_bias true: readers of this architecture look for no biases",
+           arguments=("--dialect", dialect))
 
 
 @both

@@ -116,18 +116,38 @@ def test_tied_output_head_by_the_older_field(tmp_path, dialect):
     assert "output.weight" not in converted("lfm2-tiny", tmp_path, retie)[dialect].tensors
 
 
-@both
-def test_convolution_with_biases(tmp_path, dialect):
-    def add_biases(tensors):
-        for block in (0, 1, 3, 5):
-            for leaf, width in (("conv", 64), ("in_proj", 192), ("out_proj", 64)):
-                tensors[f"model.layers.{block}.conv.{leaf}.bias"] = random_bf16(width, seed=block)
+def add_conv_biases(tensors):
+    for block in (0, 1, 3, 5):
+        for leaf, width in (("conv", 64), ("in_proj", 192), ("out_proj", 64)):
+            tensors[f"model.layers.{block}.conv.{leaf}.bias"] = random_bf16(width, seed=block)
 
-    model = converted("lfm2-tiny", tmp_path, lambda config: config.update(conv_bias=True), add_biases)
+
+def test_convolution_with_biases(tmp_path):
+    model = converted("lfm2-tiny", tmp_path, lambda config: config.update(conv_bias=True), add_conv_biases)
     for leaf in ("conv", "in_proj", "out_proj"):
-        bias = model[dialect].tensors[f"blk.3.shortconv.{leaf}.bias"]
+        bias = model["ollama"].tensors[f"blk.3.shortconv.{leaf}.bias"]
         assert bias.type == "F32"
         assert_holds(bias, model.floats(f"model.layers.3.conv.{leaf}.bias"))
+    assert "conv_bias is true, but Ollama does not add" in model.messages["ollama"]
+
+
+@pytest.mark.parametrize("case", ["lfm2-tiny", "lfm2moe-tiny"])
+def test_convolution_with_biases_is_refused_for_llama_cpp(tmp_path, case):
+    checkpoint = variant(case, tmp_path, lambda config: config.update(conv_bias=True))
+    refuse(checkpoint, tmp_path, 4, "conv_bias true: llama.cpp knows no biases of the convolution")
+
+
+def test_convolution_lacks_its_biases(tmp_path):
+    checkpoint = variant("lfm2-tiny", tmp_path, lambda config: config.update(conv_bias=True))
+    result = run("convert", checkpoint, tmp_path / "out.gguf", "--dialect", "ollama")
+    assert_fails(result, 3, "tensor 'model.layers.3.conv.in_proj.bias': a required tensor is missing")
+
+
+@both
+def test_biases_of_the_convolution_that_the_config_denies(tmp_path, dialect):
+    checkpoint = variant("lfm2-tiny", tmp_path, change_tensors=add_conv_biases)
+    result = run("convert", checkpoint, tmp_path / "out.gguf", "--dialect", dialect)
+    assert_fails(result, 3, "tensor 'model.layers.0.conv.conv.bias': no rule of this architecture takes it")
 
 
 @both
@@ -210,13 +230,32 @@ def test_moe_experts_are_stacked_in_the_order_of_numbers(tmp_path):
     assert_holds(tensors["blk.3.exp_probs_b.bias"], model.floats("model.layers.3.feed_forward.expert_bias"))
 
 
-def test_moe_without_expert_biases(tmp_path):
-    def drop(tensors):
-        for block in (2, 3, 4):
-            del tensors[f"model.layers.{block}.feed_forward.expert_bias"]
+def drop_expert_biases(tensors):
+    for block in (2, 3, 4):
+        del tensors[f"model.layers.{block}.feed_forward.expert_bias"]
 
-    model = converted("lfm2moe-tiny", tmp_path, lambda config: config.update(use_expert_bias=False), drop)
-    assert not [name for name in model["llama.cpp"].tensors if "exp_probs_b" in name]
+
+def test_moe_without_expert_biases_has_zeros_which_llama_cpp_needs(tmp_path):
+    model = converted("lfm2moe-tiny", tmp_path, lambda config: config.update(use_expert_bias=False),
+                      drop_expert_biases)
+    tensors = model["llama.cpp"].tensors
+    biases = {name: tensor for name, tensor in tensors.items() if "exp_probs_b" in name}
+    assert sorted(biases) == [f"blk.{block}.exp_probs_b.bias" for block in (2, 3, 4)]
+    for bias in biases.values():
+        assert bias.type == "F32"
+        assert_holds(bias, numpy.zeros(8, numpy.float32))
+
+
+def test_moe_lacks_its_expert_biases(tmp_path):
+    checkpoint = variant("lfm2moe-tiny", tmp_path, change_tensors=drop_expert_biases)
+    result = run("convert", checkpoint, tmp_path / "out.gguf")
+    assert_fails(result, 3, "tensor 'model.layers.2.feed_forward.expert_bias': a required tensor is missing")
+
+
+def test_moe_expert_biases_that_the_config_denies(tmp_path):
+    checkpoint = variant("lfm2moe-tiny", tmp_path, lambda config: config.update(use_expert_bias=False))
+    result = run("convert", checkpoint, tmp_path / "out.gguf")
+    assert_fails(result, 3, "tensor 'model.layers.2.feed_forward.expert_bias': no rule of this architecture takes it")
 
 
 def test_moe_missing_expert_is_refused(tmp_path):

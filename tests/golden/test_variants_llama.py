@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from converted import DIALECTS, Converted, assert_holds, interleaved, llama3_factors, random_bf16, variant
-from sluice_cli import convert, refuse, run, sha256
+from sluice_cli import assert_fails, convert, refuse, run, sha256
 
 both = pytest.mark.parametrize("dialect", DIALECTS)
 
@@ -42,6 +42,24 @@ def test_biases_are_permuted_with_their_rows(tmp_path, dialect):
                      ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down")]:
         bias = model.floats(f"model.layers.1.{old}.bias")
         assert_holds(tensors[f"blk.1.{new}.bias"], permuted.get(new, numpy.array)(bias))
+
+
+@both
+@pytest.mark.parametrize("field, name", [("attention_bias", "self_attn.o_proj"), ("mlp_bias", "mlp.down_proj")])
+def test_biases_that_the_config_has_and_the_checkpoint_lacks(tmp_path, dialect, field, name):
+    checkpoint = variant("llama-tiny", tmp_path, lambda config: config.update({field: True}))
+    result = run("convert", checkpoint, tmp_path / "out.gguf", "--dialect", dialect)
+    assert_fails(result, 3, f"tensor 'model.layers.1.{name}.bias': a required tensor is missing")
+
+
+@both
+def test_biases_of_which_the_config_says_nothing_are_taken(tmp_path, dialect):
+    def add_biases(tensors):
+        for block in range(3):
+            tensors[f"model.layers.{block}.self_attn.v_proj.bias"] = random_bf16(32, seed=block)
+
+    model = converted(tmp_path, lambda config: config.pop("attention_bias"), add_biases)
+    assert_holds(model[dialect].tensors["blk.1.attn_v.bias"], model.floats("model.layers.1.self_attn.v_proj.bias"))
 
 
 @both

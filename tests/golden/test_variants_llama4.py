@@ -202,7 +202,7 @@ def with_experts(folder, count, use_qk_norm):
                 tensors[f"{prefix}shared_expert.{part}_proj.weight"] = random_bf16(*shape, seed=4)
 
     return variant("llama4-tiny", folder, lambda config: config["text_config"].update(
-        num_local_experts=count, intermediate_size=8, use_qk_norm=use_qk_norm), widen)
+        num_local_experts=count, intermediate_size=8, use_qk_norm=use_qk_norm, attention_chunk_size=8192), widen)
 
 
 @pytest.mark.parametrize("experts, use_qk_norm, warns", [(16, True, False), (16, False, True),
@@ -219,6 +219,103 @@ def test_use_qk_norm_does_not_change_the_llama_cpp_file(tmp_path):
     for flag in (True, False):
         convert(text_variant(tmp_path / str(flag), use_qk_norm=flag), tmp_path / f"{flag}.gguf")
     assert sha256(tmp_path / "True.gguf") == sha256(tmp_path / "False.gguf")
+
+
+# ---- Attention: which layers rotate, chunks, temperature ---------------------------------------------
+
+KEYS = {"no_rope_interval": "uint32", "attention.temperature_tuning": "bool", "attention.scale": "float32",
+        "attention.floor_scale": "float32"}
+
+
+def attention_keys(file):
+    return {key: file.values[f"llama4.{key}"] for key in KEYS if f"llama4.{key}" in file.values}
+
+
+@both
+@pytest.mark.parametrize("fields", [
+    {}, {"no_rope_layers": []}, {"no_rope_layers": None}, {"no_rope_layers": [1, 1, 1, 0, 1]},
+    # As the first published files had it.
+    {"attn_temperature_tuning": 4}, {"no_rope_layer_interval": 7}])
+def test_usual_attention_has_no_keys_and_no_warnings(tmp_path, dialect, fields):
+    model = Converted(text_variant(tmp_path, attention_chunk_size=8192, **fields), tmp_path)
+    assert attention_keys(model[dialect]) == {}
+    assert "will differ" not in model.messages[dialect]
+
+
+@pytest.mark.parametrize("fields, interval", [
+    ({"no_rope_layers": [1, 0, 1, 0]}, 2), ({"no_rope_layers": [1, 1, 0, 1]}, 3), ({"no_rope_layers": [1] * 4}, 5),
+    ({"no_rope_layers": [0] * 4}, 1), ({"no_rope_layers": [], "no_rope_layer_interval": 2}, 2)])
+def test_layers_that_rotate(tmp_path, fields, interval):
+    layer_types = ["chunked_attention" if (i + 1) % interval else "full_attention" for i in range(4)]
+    checkpoint = text_variant(tmp_path, attention_chunk_size=8192, layer_types=layer_types, **fields)
+    model = Converted(checkpoint, tmp_path)
+    assert attention_keys(model["ollama"]) == {"no_rope_interval": interval}
+    assert model["ollama"].types["llama4.no_rope_interval"] == "uint32"
+    assert "will differ" not in model.messages["ollama"]
+    assert attention_keys(model["llama.cpp"]) == {}
+    (warning,) = [line for line in model.messages["llama.cpp"].splitlines() if "no_rope_layers" in line]
+    assert warning.endswith("logits will differ from the original model")
+
+
+@both
+def test_layers_that_rotate_at_no_interval(tmp_path, dialect):
+    printed = print_of_plan(text_variant(tmp_path, no_rope_layers=[1, 0, 0, 1]), dialect)
+    assert "warning: no_rope_layers " in printed
+
+
+@both
+def test_layers_that_rotate_without_chunks(tmp_path, dialect):
+    layer_types = ["chunked_attention", "full_attention", "chunked_attention", "full_attention"]
+    printed = print_of_plan(text_variant(tmp_path, layer_types=layer_types), dialect)
+    assert "warning: layer_types has chunks elsewhere than in the layers that rotate" in printed
+
+
+def test_list_of_layers_that_rotate_is_too_short(tmp_path):
+    refuse(text_variant(tmp_path, no_rope_layers=[1, 1, 1]), tmp_path, 3,
+           "no_rope_layers has not one entry for each layer")
+
+
+@pytest.mark.parametrize("field, value, key", [("attn_temperature_tuning", False, "attention.temperature_tuning"),
+                                               ("attn_temperature_tuning", 0, "attention.temperature_tuning"),
+                                               ("attn_scale", 0.25, "attention.scale"),
+                                               ("floor_scale", 4096, "attention.floor_scale")])
+def test_temperature_of_attention(tmp_path, field, value, key):
+    model = Converted(text_variant(tmp_path, max_position_embeddings=8192, **{field: value}), tmp_path)
+    assert attention_keys(model["ollama"]) == {key: value}
+    assert model["ollama"].types[f"llama4.{key}"] == KEYS[key]
+    assert "attn_scale" not in model.messages["ollama"]
+    assert attention_keys(model["llama.cpp"]) == {}
+    assert "warning: attn_temperature_tuning, attn_scale or floor_scale is not" in model.messages["llama.cpp"]
+
+
+@pytest.mark.parametrize("fields", [{"attn_temperature_tuning": False}, {"attn_scale": 0.25}, {"floor_scale": 6000}])
+def test_temperature_that_no_text_is_long_enough_for(tmp_path, fields):
+    assert "attn_scale" not in print_of_plan(text_variant(tmp_path, **fields), "llama.cpp")
+
+
+@pytest.mark.parametrize("chunk, context, first", [(128, 4096, 128), (16384, 16384, 8192), (8192, 16384, None),
+                                                   (4096, 4096, None), (0, 4096, None), (0, 16384, 8192)])
+def test_chunks_that_llama_cpp_takes_otherwise(tmp_path, chunk, context, first):
+    checkpoint = text_variant(tmp_path, attention_chunk_size=chunk, max_position_embeddings=context)
+    printed = print_of_plan(checkpoint, "llama.cpp")
+    text = f"attention_chunk_size is {chunk}, but llama.cpp always takes 8192: from token {first} on"
+    assert (text in printed) is (first is not None)
+    assert ("attention_chunk_size" in printed) is (first is not None)
+    assert "attention_chunk_size" not in print_of_plan(checkpoint, "ollama")
+
+
+@pytest.mark.parametrize("field, value, expected", [
+    ("no_rope_layers", "1110", "a list of integers"), ("no_rope_layer_interval", 0, "an integer from 1"),
+    ("attn_temperature_tuning", "yes", "true, false or an integer"), ("attn_scale", "0.1", "a number"),
+    ("floor_scale", 0, "a number above 0"), ("attention_bias", 1, "true or false")])
+def test_attention_fields_that_are_unusable(tmp_path, field, value, expected):
+    refuse(text_variant(tmp_path, **{field: value}), tmp_path, 3, f"field '{field}' is unusable", expected)
+
+
+@both
+def test_biases_of_projections_are_refused(tmp_path, dialect):
+    refuse(text_variant(tmp_path, attention_bias=True), tmp_path, 4, "attention_bias true",
+           arguments=("--dialect", dialect))
 
 
 # ---- RoPE -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from converted import DIALECTS, variant
-from sluice_cli import (Gguf, assert_fails, assert_nothing_written, convert, copy_checkpoint,
+from sluice_cli import (GOLDEN, Gguf, assert_fails, assert_nothing_written, convert, copy_checkpoint,
                         edit_json, load_tensors, refuse, run, sha256, write_tensors)
 
 both = pytest.mark.parametrize("dialect", DIALECTS)
@@ -187,6 +187,36 @@ def test_set_that_is_no_typed_value_is_a_usage_error(llama, tmp_path, setting):
     result = run("convert", llama, tmp_path / "out.gguf", "--set", setting)
     assert_fails(result, 2)
     assert_nothing_written(tmp_path)
+
+
+@both
+@pytest.mark.parametrize("setting, expected", [
+    ("general.architecture=u32:1", "expected str, got u32"), ("llama.context_length=u64:99", "expected u32, got u64"),
+    ("llama.attention.layer_norm_rms_epsilon=f64:1e-5", "expected f32, got f64"),
+    # A key that this checkpoint's file lacks.
+    ("llama.rope.scaling.type=u8:1", "expected str, got u8"),
+    ("tokenizer.ggml.eos_token_id=str:x", "expected u32, got str"),
+    ("tokenizer.ggml.token_type=i32:1", "expected an array, which --set cannot write, got i32"),
+    ("general.alignment=u64:64", "expected a u32 power of two"), ("general.alignment=u32:48", "a u32 power of two"),
+    ("split.count=u16:2", "the keys of a split model belong to its files: got split.count"),
+    ("general.architecture=str:mamba", "no key: expected llama, got mamba"),
+])
+def test_set_that_would_make_the_file_unreadable_is_a_usage_error(llama, tmp_path, dialect, setting, expected):
+    refuse(llama, tmp_path, 2, expected, arguments=("--dialect", dialect, "--set", setting))
+
+
+def test_set_of_an_architecture_and_its_keys(llama, tmp_path):
+    convert(llama, tmp_path / "out.gguf", "--set", "general.architecture=str:mamba", "--set", "mamba.block_count=u32:3")
+    assert Gguf(tmp_path / "out.gguf").values["general.architecture"] == "mamba"
+
+
+def test_set_of_a_key_of_the_projector(tmp_path):
+    checkpoint = GOLDEN / "checkpoints" / "llama4-tiny"
+    outputs = (tmp_path / "out.gguf", "--mmproj", tmp_path / "mmproj.gguf")
+    result = run("convert", checkpoint, *outputs, "--set", "clip.use_gelu=u32:1")
+    assert_fails(result, 2, "--set gives 'clip.use_gelu' another type: expected bool, got u32")
+    convert(checkpoint, *outputs, "--set", "clip.use_gelu=bool:false")
+    assert Gguf(tmp_path / "mmproj.gguf").values["clip.use_gelu"] is False
 
 
 def test_longest_key(llama, tmp_path):

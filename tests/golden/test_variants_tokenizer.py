@@ -205,7 +205,17 @@ def test_unknown_pre_tokenizer_is_refused_until_it_is_named(tmp_path, dialect, c
     edit_json(checkpoint / "tokenizer.json", lambda content: content.update(pre_tokenizer=split_by(r"\w+|\W+")))
     refuse(checkpoint, tmp_path, 4, checkpoint / "tokenizer.json", "unknown pre-tokenizer", r"\w+|\W+",
            "--pre NAME", arguments=("--dialect", dialect))
-    assert tokenizer_of(checkpoint, dialect, "--pre", "mine")["pre"] == "mine"
+    assert tokenizer_of(checkpoint, dialect, "--pre", "tekken")["pre"] == "tekken"
+
+
+@both
+def test_pre_tokenizer_that_no_reader_knows_is_a_usage_error(tmp_path, dialect):
+    checkpoint = variant("llama-tiny", tmp_path)
+    refuse(checkpoint, tmp_path, 2, "--pre names no pre-tokenizer that llama.cpp knows", "default", "llama-bpe",
+           "got llama-bep", "tokenizer.ggml.pre=str:NAME", arguments=("--dialect", dialect, "--pre", "llama-bep"))
+    # The way out that the message names.
+    arguments = ("--pre", "default", "--set", "tokenizer.ggml.pre=str:newer")
+    assert tokenizer_of(checkpoint, dialect, *arguments)["pre"] == "newer"
 
 
 # ---- vocab.json and merges.txt ----------------------------------------------------------------------
@@ -249,7 +259,7 @@ def test_unknown_class_beside_vocab_json_is_refused_until_it_is_named(llama, tmp
     edit_json(llama / "tokenizer_config.json", lambda content: content.update(tokenizer_class=tokenizer_class))
     refuse(llama, tmp_path, 4, llama / "vocab.json", "unknown pre-tokenizer", f"tokenizer_class '{tokenizer_class}'",
            "tokenizer_config.json", "--pre NAME", arguments=("--dialect", dialect))
-    assert tokenizer_of(llama, dialect, "--pre", "mine")["pre"] == "mine"
+    assert tokenizer_of(llama, dialect, "--pre", "tekken")["pre"] == "tekken"
 
 
 @both

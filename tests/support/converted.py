@@ -85,6 +85,19 @@ def random_bf16(*shape, seed=0):
     return bf16(numpy.random.default_rng(seed).normal(size=shape))
 
 
+def fuse_glm_experts(tensors):
+    """The experts of glm-tiny as transformers 5 saves them: two stacks, of which the first holds gate, then up."""
+    for block in (1, 2, 3):
+        experts = f"model.layers.{block}.mlp.experts."
+
+        def stack(part):
+            names = [f"{experts}{expert}.{part}_proj.weight" for expert in range(8)]
+            return numpy.stack([source_floats({name: tensors.pop(name)}, name) for name in names])
+
+        tensors[experts + "gate_up_proj"] = bf16(numpy.concatenate([stack("gate"), stack("up")], axis=1))
+        tensors[experts + "down_proj"] = bf16(stack("down"))
+
+
 def assert_holds(tensor, values):
     """The tensor has the shape and, rounded once to its type, the values of a float32 array."""
     assert tensor.shape == values.shape

@@ -236,17 +236,19 @@ def is_linear(name, shape):
             and not any(word in name for word in ("embed", "lm_head", "router", "norm", "conv.conv", "vision")))
 
 
-def quantized(case, folder, scheme, chosen=is_linear, seed=1):
-    """(packed checkpoint, the same in plain F32)."""
+def quantized(case, folder, scheme, chosen=is_linear, seed=1, change=lambda tensors: None):
+    """(packed checkpoint, the same in plain F32); `change` comes before both."""
     generator = numpy.random.default_rng(seed)
     values = {}
 
     def pack(tensors):
+        change(tensors)
         for name in [name for name, (_, shape, _) in tensors.items() if chosen(name, shape)]:
             parts, values[name] = scheme.pack(name, tuple(tensors.pop(name)[1]), generator)
             tensors.update(parts)
 
     def unpack(tensors):
+        change(tensors)
         for name, floats in values.items():
             assert floats.dtype == numpy.float32
             tensors[name] = tensor("F32", floats)

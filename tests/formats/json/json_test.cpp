@@ -78,6 +78,22 @@ TEST(JsonDocument, MemorySafeOnEveryPrefix) {
   EXPECT_THAT(Document::Parse(whole.Text(), "f.json"), IsOk());
 }
 
+TEST(JsonDocument, RefusesAFileThatNamesAKeyTwice) {
+  const TempFolder folder;
+  const auto load = [&](std::string_view text) {
+    return Document::Load(folder.Write("f.json", std::string(text)), kPlenty);
+  };
+  for (const auto& [text, key] : {std::pair(R"({"a": 1, "b": 2, "a": 1})", "'a'"),
+                                  std::pair(R"({"a": {"b": 1, "b": null}})", "'a.b'"),
+                                  std::pair(R"([0, [{"x": [{"y": 1, "y": 2}]}]])", "'x.y'"),
+                                  std::pair(R"({"a": 1, "\u0061": 2})", "'a'")}) {
+    EXPECT_THAT(load(text),
+                Fails(ErrorCode::kCorrupt, "f.json: the key " + std::string(key) + " stands twice"))
+        << text;
+  }
+  EXPECT_THAT(load(R"({"a": {"a": [{"a": 1}, {"a": 2}]}, "b": {"a": 1}})"), IsOk());
+}
+
 // A recursive parser would run out of stack.
 TEST(JsonDocument, RejectsDeepNesting) {
   constexpr std::size_t kDepth = 1'000'000;

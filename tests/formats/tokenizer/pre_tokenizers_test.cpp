@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -154,6 +155,17 @@ TEST(PreTokenizers, DeepNestingIsNoCrash) {
   std::string definition = ByteLevel("false", "true");
   for (int i = 0; i < 300; ++i) definition = Sequence({definition});
   EXPECT_EQ(NameOf(definition), "gpt-2");
+}
+
+TEST(PreTokenizerNames, AreSortedAndHoldTheNamesWithADefinition) {
+  const auto names = PreTokenizerNames();
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+  for (const std::string_view name : {"llama-bpe", "llama4", "qwen2", "tekken", "smollm", "gpt-2",
+                                      "glm4", "chatglm-bpe", "lfm2", "llama3", "llama-v3"}) {
+    EXPECT_TRUE(FindPreTokenizer(name).has_value()) << name;
+    EXPECT_TRUE(std::binary_search(names.begin(), names.end(), name)) << name;
+  }
 }
 
 }  // namespace

@@ -93,7 +93,8 @@ def test_wrong_shape(tmp_path):
 
 
 def test_part_of_a_split_file(tmp_path):
-    model = tiny_gguf(tmp_path, "--set", "split.count=u16:3")
+    model = tiny_gguf(tmp_path, "--set", "parts.count=u16:3")
+    rename_in(model, "parts.count", "split.count")
     result = logits(model, tmp_path)
     assert_fails(result, 4, "one part of a split file", "got one of 3 parts")
     assert_one_message(result)
