@@ -242,7 +242,7 @@ TEST(ShardIndex, RejectsABrokenWeightMap) {
   expect(R"({"weight_map":{"t":null}})",
          ": tensor 't': weight_map has a shard that is no string: got null");
   expect(R"({"weight_map":{"t":"a.safetensors","t":"b.safetensors"}})",
-         ": tensor 't': weight_map names this tensor twice");
+         ": the key 'weight_map.t' stands twice");
 }
 
 TEST(ShardIndex, RejectsAnIndexThatIsNoJson) {
