@@ -93,10 +93,11 @@ void AddVerifyLogitsFlags(CLI::App& command, VerifyLogitsFlags& flags) {
   const auto add = [&](const char* name, auto& value, const char* type, const char* help) {
     return command.add_option(name, value, help)->type_name(type)->needs(enabled);
   };
-  CLI::Option* const tokens = add("--tokens", flags.tokens, "ID,ID,...",
-                                  "Token ids, separated by commas; default: 64 ids from all over "
-                                  "the vocabulary")
-                                  ->delimiter(',');
+  CLI::Option* const tokens =
+      RefuseEmpty(add("--tokens", flags.tokens, "ID,ID,...",
+                      "Token ids, separated by commas; default: 64 ids from all over the "
+                      "vocabulary"))
+          ->delimiter(',');
   add("--text", flags.text, "FILE", "A text to run instead; default: the ids of --tokens")
       ->excludes(tokens);
   add("--context", flags.context, "NUMBER", "How many of the text's tokens are run; default 512")

@@ -68,7 +68,7 @@ Status Run(const LogitsFlags& flags, const Context& context) {
 
 void AddFlags(CLI::App& command, LogitsFlags& flags) {
   AddModelFlags(command, flags.model);
-  command.add_option("--tokens", flags.tokens, "Token ids, separated by commas")
+  RefuseEmpty(command.add_option("--tokens", flags.tokens, "Token ids, separated by commas"))
       ->type_name("ID,ID,...")
       ->delimiter(',')
       ->required();

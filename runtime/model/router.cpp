@@ -64,6 +64,7 @@ void Route(const RouterConfig& config, std::span<const float> logits, std::span<
     scores[e] = 1.0F / (1.0F + std::exp(-logits[e]));
     preference[e] = scores[e] + bias[e];
   }
+  const bool has_nan = std::ranges::any_of(preference, [](float v) { return std::isnan(v); });
   if (config.groups > 1) KeepBestGroups(config, preference);
   std::vector<std::uint32_t> experts = Best(preference, config.used_experts);
   std::ranges::sort(experts);
@@ -75,6 +76,8 @@ void Route(const RouterConfig& config, std::span<const float> logits, std::span<
   for (Choice& choice : chosen) {
     if (config.norm_weights) choice.weight /= sum + 1e-20F;
     choice.weight *= config.scale;
+    // An expert that is never chosen would hide it.
+    if (has_nan) choice.weight = std::numeric_limits<float>::quiet_NaN();
   }
 }
 

@@ -85,10 +85,14 @@ TEST_F(GroupedRouter, ExpertsOfOtherGroupsStayOutEvenIfAllAreNegative) {
   EXPECT_THAT(Experts(4, {-0.5F, -0.6F, -3, -0.1F, -0.7F, -0.8F, -4, -4}), ElementsAre(0, 1, 4, 5));
 }
 
-TEST(Router, SurvivesNan) {
+TEST(Router, DoesNotHideNan) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(ExpertsOf(Choose({.used_experts = 2}, {nan, 1, nan, nan}, {0, 0, 0, 0})),
-              ElementsAre(0, 1));
+  const auto chosen = Choose({.used_experts = 2}, {nan, 1, nan, nan}, {0, 0, 0, 0});
+  EXPECT_THAT(ExpertsOf(chosen), ElementsAre(0, 1));
+  for (const Choice& choice : chosen) EXPECT_TRUE(std::isnan(choice.weight));
+  for (const Choice& choice : Choose({.used_experts = 1}, {1, 2, 3, 4}, {nan, 0, 0, 0})) {
+    EXPECT_TRUE(std::isnan(choice.weight));
+  }
 }
 
 }  // namespace

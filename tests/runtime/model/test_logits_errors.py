@@ -100,11 +100,13 @@ def test_part_of_a_split_file(tmp_path):
     assert_one_message(result)
 
 
-@pytest.mark.parametrize("value", (numpy.nan, numpy.inf))
-def test_weights_that_are_not_finite(value, tmp_path):
+@pytest.mark.parametrize("name, value", [
+    ("self_attn.o_proj.weight", numpy.nan), ("self_attn.o_proj.weight", numpy.inf),
+    ("mlp.gate.weight", numpy.nan)])  # of the router, which could do without that expert
+def test_weights_that_are_not_finite(name, value, tmp_path):
     checkpoint = copy_checkpoint("glm-tiny", tmp_path)
     tensors = load_tensors(checkpoint)
-    name = "model.layers.1.self_attn.o_proj.weight"
+    name = f"model.layers.1.{name}"
     dtype, shape, raw = tensors[name]
     raw = bytearray(raw)
     raw[100:102] = encode("BF16", numpy.array([value], numpy.float32))
@@ -113,6 +115,11 @@ def test_weights_that_are_not_finite(value, tmp_path):
     assert_fails(result, 3, checkpoint, "logits are not finite", "NaN or infinite")
     assert_one_message(result)
     assert not (tmp_path / "out.f32").exists()
+
+
+def test_tokens_that_are_none(tmp_path):
+    result = logits(tiny_gguf(tmp_path), tmp_path, tokens="")
+    assert_fails(result, 2, "--tokens")
 
 
 def test_prompt_longer_than_the_context(tmp_path):
