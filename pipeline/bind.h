@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arch/spec.h"
@@ -12,6 +13,10 @@
 #include "stages/view.h"
 
 namespace sluice {
+
+// Stand for the number of a block and of an expert in the names that rules give.
+inline constexpr std::string_view kBlockToken = "{bid}";
+inline constexpr std::string_view kExpertToken = "{xid}";
 
 struct BoundSource {
   std::uint32_t position = 0;  // in the TensorIndex

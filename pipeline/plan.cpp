@@ -17,7 +17,6 @@
 #include "pipeline/layout.h"
 #include "pipeline/mlx/fold.h"
 #include "pipeline/prequantized/packed_tensors.h"
-#include "pipeline/prequantized/quantization_config.h"
 #include "pipeline/quantize/apply.h"
 #include "pipeline/quantize/file_type.h"
 #include "pipeline/tensor_index.h"

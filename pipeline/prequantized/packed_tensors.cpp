@@ -95,8 +95,6 @@ void CheckCompanion(PackedGroups& groups, const std::string& name) {
   }
 }
 
-}  // namespace
-
 PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::ShardSet& shards,
                          std::vector<Error>& problems) {
   PackedGroups groups(config, shards, problems);
@@ -122,6 +120,8 @@ PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::Sh
   }
   return found;
 }
+
+}  // namespace
 
 Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
                                         const safetensors::ShardSet& shards,

@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/result.h"
+#include "formats/json/json.h"
 #include "formats/safetensors/shards.h"
-#include "pipeline/prequantized/quantization_config.h"
 #include "stages/packed.h"
 
 namespace sluice {
@@ -30,14 +31,10 @@ struct PackedTensors {
   std::vector<std::string> notes;              // for the user
 };
 
-// Appends a problem, with the names of both tensors, for codes without scales, scales without
-// codes, shapes that do not fit each other and dtypes that are no codes or scales. The shards must
-// outlive the result.
-PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::ShardSet& shards,
-                         std::vector<Error>& problems);
-
-// The same for a checkpoint folder, whose config.json says how; nothing where it does not say that
-// weights are quantized. Errors of ReadQuantizationConfig.
+// Those of a checkpoint folder; none where its configuration does not say that weights are
+// quantized. Appends a problem, with the names of both tensors, for codes without scales, scales
+// without codes, shapes that do not fit each other and dtypes that are no codes or scales. The
+// shards must outlive the result. Errors of ReadQuantizationConfig.
 Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
                                         const safetensors::ShardSet& shards,
                                         std::vector<Error>& problems);
