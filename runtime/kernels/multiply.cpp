@@ -88,16 +88,8 @@ void TilesOf(const Matrix& m, const float* const* inputs, float* out, std::size_
   for (; row < m.rows; ++row) Tile<Plain, 1, kInputs>(m, row, inputs, out, out_stride);
 }
 
-constexpr std::size_t kPageBytes = 4096;
-
-// The CPU's own prefetching ends with each page; a touch makes it go on in the next. `at` moves by
-// `bytes` from call to call.
-HWY_INLINE void PrefetchNextPage(const std::byte* at, std::size_t bytes) {
-  if (reinterpret_cast<std::uintptr_t>(at) % kPageBytes < bytes) hwy::Prefetch(at + kPageBytes);
-}
-
 // Every row times one input, in the order in which the rows lie in memory: that is how memory gives
-// them fastest.
+// them fastest. The CPU prefetches them well enough: doing more here costs.
 template <class Plain>
 void PlainDots(const Matrix& m, const float* input, float* out) {
   constexpr std::size_t kStep = kChains * kLanes;
@@ -108,7 +100,6 @@ void PlainDots(const Matrix& m, const float* input, float* out) {
     for (Floats& sum : sums) sum = hn::Zero(F32());
     std::size_t k = 0;
     for (; k + kStep <= whole; k += kStep) {
-      PrefetchNextPage(row + k * Plain::kBytes, kStep * Plain::kBytes);
       for (std::size_t c = 0; c < kChains; ++c) {
         const std::size_t at = k + c * kLanes;
         const Floats weights = Plain::Load(row + at * Plain::kBytes);
@@ -121,6 +112,54 @@ void PlainDots(const Matrix& m, const float* input, float* out) {
     }
     out[r] = SumOfChains(sums);
     if (whole < m.columns) out[r] += TailSum<Plain>(row, input, whole, m.columns);
+  }
+}
+
+// Two sums for pairs of BF16 elements, which become floats where they are.
+struct PairSums {
+  Floats even;
+  Floats odd;
+
+  HWY_INLINE PairSums() : even(hn::Zero(F32())), odd(hn::Zero(F32())) {}
+
+  // `split`: the inputs of the even elements, then of the odd ones.
+  HWY_INLINE void Add(const std::byte* pairs, const float* split) {
+    const auto bits = LoadBytes(U32(), pairs);
+    const auto upper = hn::And(bits, hn::Set(U32(), 0xFFFF'0000U));
+    const Floats low = hn::BitCast(F32(), hn::ShiftLeft<16>(bits));
+    even = hn::MulAdd(low, hn::LoadU(F32(), split), even);
+    odd = hn::MulAdd(hn::BitCast(F32(), upper), hn::LoadU(F32(), split + kLanes), odd);
+  }
+  HWY_INLINE Floats Both() const { return hn::Add(even, odd); }
+};
+
+// PlainDots for BF16 with fewer instructions for each byte: the CPU sees further ahead in memory.
+// `split`: memory for a row of floats.
+void Bf16Dots(const Matrix& m, const float* input, float* split, float* out) {
+  constexpr std::size_t kPair = 2 * kLanes;
+  constexpr std::size_t kStep = kChains * kPair;
+  const std::size_t whole = m.columns / kPair * kPair;
+  for (std::size_t k = 0; k < whole; k += kPair) {
+    Floats even, odd;
+    hn::LoadInterleaved2(F32(), input + k, even, odd);
+    hn::StoreU(even, F32(), split + k);
+    hn::StoreU(odd, F32(), split + k + kLanes);
+  }
+  for (std::size_t r = 0; r < m.rows; ++r) {
+    const std::byte* const row = m.data + r * m.row_bytes;
+    PairSums sums[kChains];
+    std::size_t k = 0;
+    for (; k + kStep <= whole; k += kStep) {
+      for (std::size_t c = 0; c < kChains; ++c) {
+        const std::size_t at = k + c * kPair;
+        sums[c].Add(row + at * PlainBf16::kBytes, split + at);
+      }
+    }
+    for (; k < whole; k += kPair) sums[0].Add(row + k * PlainBf16::kBytes, split + k);
+    const Floats of_chains[kChains] = {sums[0].Both(), sums[1].Both(), sums[2].Both(),
+                                       sums[3].Both()};
+    out[r] = SumOfChains(of_chains);
+    if (whole < m.columns) out[r] += TailSum<PlainBf16>(row, input, whole, m.columns);
   }
 }
 
@@ -288,6 +327,7 @@ namespace sluice::runtime {
 namespace {
 
 HWY_EXPORT(PlainTiles);
+HWY_EXPORT(Bf16Dots);
 HWY_EXPORT(BlockDots);
 HWY_EXPORT(BlockDecode);
 HWY_EXPORT(IsWide);
@@ -341,6 +381,11 @@ void Multiply(const Matrix& weights, RowRange rows, const FloatRows& inputs, flo
               std::size_t out_stride, Buffer& panel) {
   if (weights.mlx != nullptr && inputs.count == 1) {
     return DotsMlx(RowsOf(weights, rows), inputs[0], out, panel);
+  }
+  if (weights.type == gguf::TensorType::kBF16 && inputs.count == 1) {
+    const auto split = panel.Reserve(weights.columns * sizeof(float));
+    return HWY_DYNAMIC_DISPATCH(Bf16Dots)(RowsOf(weights, rows), inputs[0],
+                                          reinterpret_cast<float*>(split.data()), out);
   }
   const bool plain = IsPlain(weights.type);
   if (!plain && inputs.count == 1) {

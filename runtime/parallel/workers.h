@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <vector>
 
 #include "core/buffer.h"
 #include "runtime/parallel/activation_observer.h"
@@ -37,7 +38,8 @@ class Workers {
   explicit Workers(int threads)
       : threads_(threads),
         limit_(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads)),
-        arena_(threads) {}
+        arena_(threads),
+        shares_(static_cast<std::size_t>(threads)) {}
 
   // Shows what is computed from now on to `observer`, or to nobody: nullptr.
   void Observe(ActivationObserver* observer) { observer_ = observer; }
@@ -56,7 +58,9 @@ class Workers {
   }
 
   // Calls body(i, scratch) once for each i below `count`, in any order, with the threads that are
-  // there: alone outside of Run. What `body` throws, For throws. REQUIRES: not called by `body`.
+  // there: alone outside of Run. Each begins with a share of its own in ascending order, since
+  // memory gives long stretches fastest, then helps the others. What `body` throws, For throws.
+  // REQUIRES: not called by `body`.
   template <class Body>
   void For(std::size_t count, const Body& body) {
     RunLoop({count, &body, [](const void* context, std::size_t i, Scratch& scratch) {
@@ -94,12 +98,18 @@ class Workers {
   };
 
   void RunLoop(const Loop& loop);
-  // Takes part in one loop after the other until the Run ends.
-  void Help();
+  // Takes part in one loop after the other until the Run ends, as thread number `thread`.
+  void Help(std::size_t thread);
   // Does iterations of the open loop until there are none left.
-  void TakeIterations();
+  void TakeIterations(std::size_t thread);
 
   static constexpr std::size_t kCacheLine = 64;
+
+  // The iterations with which one thread begins.
+  struct alignas(kCacheLine) Share {
+    std::atomic<std::size_t> next{0};
+    std::size_t end = 0;  // changes as loop_ does
+  };
 
   const int threads_;
   tbb::global_control limit_;
@@ -107,11 +117,11 @@ class Workers {
   tbb::enumerable_thread_specific<Scratch> scratch_;
 
   Loop loop_;                    // changes only while none is open and nobody is inside
+  std::vector<Share> shares_;    // of each thread; those beyond loop_.count are not used
   std::uint64_t last_loop_ = 0;  // number of the last loop that was opened
   std::exception_ptr error_;
   std::mutex error_mutex_;
   alignas(kCacheLine) std::atomic<std::uint64_t> open_{0};  // number of the open loop; 0: none
-  alignas(kCacheLine) std::atomic<std::size_t> next_{0};    // iteration
   alignas(kCacheLine) std::atomic<int> inside_{0};          // helpers that may use loop_
   std::atomic<bool> ending_{false};
   ActivationObserver* observer_ = nullptr;

@@ -86,7 +86,7 @@ class MultiplyPlainType : public ::testing::TestWithParam<TensorType> {};
 
 TEST_P(MultiplyPlainType, TakesRowsOfAnyLength) {
   RandomFloats random;
-  for (const std::uint64_t columns : {1, 3, 8, 13, 24, 65, 100, 1000}) {
+  for (const std::uint64_t columns : {1, 3, 8, 13, 24, 65, 100, 192, 1000}) {
     const EncodedMatrix weights(GetParam(), 7, columns, random);
     const std::vector<float> values = random.Take(9 * columns);
     ForEachSimdTarget([&] {
