@@ -17,6 +17,7 @@
 #include "server/openai_reply.h"
 #include "server/openai_request.h"
 #include "server/page.h"
+#include "server/request_check.h"
 
 namespace sluice::server {
 namespace {
@@ -229,25 +230,9 @@ class HttpServer final : public Server {
     if (fits && response.status != 413) {  // which httplib sets for a length that is announced
       Fail(408, MakeError(ErrorCode::kUsage, "the request has not arrived whole"), response);
     } else {
-      Fail(413, TooLarge(), response);
+      Fail(413, TooLarge(options_.max_body_bytes).error, response);
     }
     return std::nullopt;
-  }
-
-  // A page of another site must not make the visitor's browser use the server: neither openly nor
-  // under a name of its own that leads to this machine.
-  bool IsForeign(const httplib::Request& request) const {
-    const std::string host = request.get_header_value("Host");
-    const std::string origin = request.get_header_value("Origin");
-    if (!origin.empty() && origin != "http://" + host) return true;
-    const std::string name = host.ends_with(']') ? host : host.substr(0, host.rfind(':'));
-    return IsLoopback(options_.host) && !host.empty() && !IsLoopback(name);
-  }
-
-  static bool IsLoopback(std::string_view name) {
-    const bool is_ipv4 = name.find_first_not_of("0123456789.") == std::string_view::npos;
-    return name == "localhost" || name == "::1" || name == "[::1]" ||
-           (is_ipv4 && name.starts_with("127."));
   }
 
   void AddRoutes() {
@@ -258,8 +243,14 @@ class HttpServer final : public Server {
     });
     http_.set_payload_max_length(options_.max_body_bytes);
     // httplib would read whatever comes with a request that nobody answers.
-    http_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+    http_.set_pre_routing_handler([this](const httplib::Request& request,
+                                         httplib::Response& response) {
       using Outcome = httplib::Server::HandlerResponse;
+      const auto refusal = CheckRequest(request, options_.host, options_.max_body_bytes);
+      if (refusal) {
+        Fail(refusal->status, refusal->error, response);
+        return Outcome::Handled;
+      }
       const bool is_answered =
           request.method == "GET" || request.method == "HEAD" ||
           (request.method == "POST" && (request.path == kChatPath || request.path == kTextPath));
@@ -296,24 +287,12 @@ class HttpServer final : public Server {
     });
   }
 
-  Error TooLarge() const {
-    return MakeError(ErrorCode::kUsage, "the request is too large")
-        .Expected(fmt::format("at most {} bytes", options_.max_body_bytes));
-  }
-
   using Parse = Result<Request> (*)(const std::string& body,
                                     const runtime::GenerationOptions& defaults);
 
   void AddAnswers(const char* path, Parse parse) {
-    http_.Post(path, [this, parse](const httplib::Request& request, httplib::Response& response,
+    http_.Post(path, [this, parse](const httplib::Request&, httplib::Response& response,
                                    const httplib::ContentReader& reader) {
-      if (IsForeign(request)) {
-        return Fail(403, MakeError(ErrorCode::kUsage, "pages of other sites may not ask"),
-                    response);
-      }
-      if (request.is_multipart_form_data()) {
-        return Fail(415, MakeError(ErrorCode::kUsage, "the body has to be JSON"), response);
-      }
       const Body body = ReadBody(reader, response);
       if (!body) return;
       const Status status = AnswerTo(parse, *body, response);

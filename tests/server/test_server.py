@@ -247,6 +247,8 @@ def test_refuses_requests_of_other_sites(toy):
                     {"Origin": "null"}, {"Host": "127.elsewhere.example"}):
         status, reply = toy.post(chat(), headers=headers)
         assert (status, reply["error"]["message"]) == (403, "pages of other sites may not ask")
+        for path in ("/", "/health", "/v1/models"):
+            assert toy.get(path, headers)[0] == 403
     for headers in ({"Origin": toy.url}, {"Host": f"localhost:{toy.port}"}, {"Host": "[::1]"}):
         assert toy.post(chat(), headers=headers)[0] == 200
 
@@ -281,6 +283,14 @@ def test_answers_all_requests_of_a_connection(toy):
     (request(HEALTH, start=b"PUT /v1/chat/completions"), 404),
     (request(HEALTH, start=b"GET /v1/models"), 200),
     (b"GET\r\n\r\n" + HEALTH, 400),
+    (request(HEALTH, b"Content-Length: 7\r\n"), 400),
+    (request(HEALTH, b"Transfer-Encoding: chunked\r\n"), 400),
+    (request(headers=b"Content-Length: -1\r\n") + HEALTH, 400),
+    (request(headers=b"Content-Length: 1x\r\n") + HEALTH, 400),
+    (request(headers=b"Content-Length: 100001\r\n"), 413),
+    (request(headers=b"Content-Length: 99999999999999999999999\r\n"), 413),
+    (request(), 411),
+    (request(chat(), b"Content-Encoding: gzip\r\n"), 415),
 ])
 def test_takes_no_unread_rest_for_a_request(first, status, toy):
     reply = replies(toy, first, HEALTH)

@@ -40,6 +40,14 @@ class ToyServer:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
+    def get(self, path, headers):
+        """(status, body) of a request without one."""
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers)) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
     def is_idle(self):
         health = self.health()
         return health["active"] == 0 and health["waiting"] == 0
