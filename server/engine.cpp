@@ -78,8 +78,8 @@ void Engine::Run() {
         for (const auto& answer : active_) answer->Cancel();
         for (const auto& answer : waiting_) answer->Cancel();
       }
-      Admit();
       EndCancelled();
+      Admit();
       if (stopped_) return;
     }
     Step();
@@ -87,14 +87,9 @@ void Engine::Run() {
 }
 
 void Engine::Admit() {
-  while (!waiting_.empty() && (waiting_.front()->cancelled_.load() || !batch_.full())) {
+  while (!waiting_.empty() && !batch_.full()) {
     const std::shared_ptr<Answer> answer = std::move(waiting_.front());
     waiting_.pop_front();
-    if (answer->cancelled_.load()) {
-      answer->generation_.Cancel();
-      answer->End(std::nullopt);
-      continue;
-    }
     const Status added = batch_.Add(answer->generation_);
     if (!added) {
       answer->End(added.error());
@@ -106,6 +101,12 @@ void Engine::Admit() {
 }
 
 void Engine::EndCancelled() {
+  std::erase_if(waiting_, [](const std::shared_ptr<Answer>& answer) {
+    if (!answer->cancelled_.load()) return false;
+    answer->generation_.Cancel();
+    answer->End(std::nullopt);
+    return true;
+  });
   std::erase_if(active_, [&](const std::shared_ptr<Answer>& answer) {
     runtime::Generation& generation = answer->generation_;
     if (!generation.finished() && answer->cancelled_.load()) answer->Add(generation.Cancel());

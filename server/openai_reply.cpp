@@ -156,6 +156,7 @@ int StatusOf(const Error& error) {
   switch (error.code) {
     case ErrorCode::kUsage:
     case ErrorCode::kMismatch:
+    case ErrorCode::kUnsupported:  // text that the model has no tokens for
       return 400;
     case ErrorCode::kResource:
     case ErrorCode::kCancelled:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <utility>
@@ -35,13 +36,20 @@ Status Read(const Json& body, const char* name, float& value) {
   return Ok();
 }
 
+// nlohmann::json gives larger numbers as negative ones.
+bool IsInt64(const Json& value) {
+  return value.is_number_integer() &&
+         (!value.is_number_unsigned() ||
+          value.get<std::uint64_t>() <= std::numeric_limits<std::int64_t>::max());
+}
+
 template <typename Integer>
 Status ReadInteger(const Json& body, const char* name, std::int64_t least, Integer& value) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
   const Json* field = Member(body, name);
   if (field == nullptr) return Ok();
-  const bool fits = field->is_number_integer() && field->get<std::int64_t>() >= least &&
-                    field->get<std::int64_t>() <= kMost;
+  const bool fits =
+      IsInt64(*field) && field->get<std::int64_t>() >= least && field->get<std::int64_t>() <= kMost;
   if (!fits) return Wrong(name, fmt::format("an integer from {} to {}", least, kMost), *field);
   value = static_cast<Integer>(field->get<std::int64_t>());
   return Ok();
@@ -92,8 +100,9 @@ Status ReadStop(const Json& body, std::vector<std::string>& stop) {
 Status ReadSeed(const Json& body, std::optional<std::uint64_t>& seed) {
   const Json* field = Member(body, "seed");
   if (field == nullptr) return Ok();
-  if (!field->is_number_integer()) return Wrong("seed", "an integer", *field);
-  seed = static_cast<std::uint64_t>(field->get<std::int64_t>());
+  if (!field->is_number_integer()) return Wrong("seed", "an integer of 64 bits", *field);
+  seed = field->is_number_unsigned() ? field->get<std::uint64_t>()
+                                     : static_cast<std::uint64_t>(field->get<std::int64_t>());
   return Ok();
 }
 
@@ -127,7 +136,14 @@ Status ReadOptions(const Json& body, Request& request) {
 
 // Thinking can be switched in the ways that clients of this model know.
 Status ReadThinking(const Json& body, runtime::Chat& chat) {
-  if (const Json* effort = Member(body, "reasoning_effort")) chat.thinking = *effort != "none";
+  if (const Json* effort = Member(body, "reasoning_effort")) {
+    constexpr std::array kEfforts{"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+    const bool is_known = std::any_of(kEfforts.begin(), kEfforts.end(),
+                                      [&](const char* known) { return *effort == known; });
+    if (!is_known)
+      return Wrong("reasoning_effort", fmt::format("{}", fmt::join(kEfforts, ", ")), *effort);
+    chat.thinking = *effort != "none";
+  }
   bool clear = !chat.keep_reasoning;
   if (const Json* thinking = Member(body, "thinking")) {
     const Json* type = thinking->is_object() ? Member(*thinking, "type") : nullptr;

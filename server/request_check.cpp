@@ -5,6 +5,8 @@
 #include <charconv>
 #include <string_view>
 
+#include "core/utf8.h"
+
 namespace sluice::server {
 namespace {
 
@@ -21,8 +23,8 @@ bool IsLoopback(std::string_view name) {
 // A page of another site must not make the visitor's browser use the server: neither openly nor
 // under a name of its own that leads to this machine.
 bool IsForeign(const httplib::Request& request, const std::string& listens_on) {
-  const std::string host = request.get_header_value("Host");
-  const std::string origin = request.get_header_value("Origin");
+  const std::string host = AsciiLower(request.get_header_value("Host"));
+  const std::string origin = AsciiLower(request.get_header_value("Origin"));
   if (!origin.empty() && origin != "http://" + host) return true;
   const std::string name = host.ends_with(']') ? host : host.substr(0, host.rfind(':'));
   return IsLoopback(listens_on) && !host.empty() && !IsLoopback(name);
@@ -31,8 +33,12 @@ bool IsForeign(const httplib::Request& request, const std::string& listens_on) {
 // Two servers that understand a length differently see different requests on one connection.
 std::optional<Refusal> CheckLength(const httplib::Request& request, std::size_t max_body_bytes) {
   const std::size_t lengths = request.get_header_value_count("Content-Length");
-  const bool is_chunked = request.has_header("Transfer-Encoding");
-  if (lengths > 1 || (lengths == 1 && is_chunked)) {
+  const std::size_t codings = request.get_header_value_count("Transfer-Encoding");
+  const bool is_chunked = AsciiLower(request.get_header_value("Transfer-Encoding")) == "chunked";
+  if (codings > (is_chunked ? 1 : 0)) {
+    return Refuse(400, "the only transfer encoding that the server knows is chunked");
+  }
+  if (lengths + codings > 1) {
     return Refuse(400, "the request states the length of its body more than once");
   }
   if (lengths == 0) {
@@ -60,9 +66,12 @@ Refusal TooLarge(std::size_t max_body_bytes) {
 
 std::optional<Refusal> CheckRequest(const httplib::Request& request, const std::string& listens_on,
                                     std::size_t max_body_bytes) {
+  if (request.get_header_value_count("Host") > 1) {
+    return Refuse(400, "the request names more than one host");
+  }
   if (IsForeign(request, listens_on)) return Refuse(403, "pages of other sites may not ask");
   if (auto refusal = CheckLength(request, max_body_bytes)) return refusal;
-  const std::string encoding = request.get_header_value("Content-Encoding");
+  const std::string encoding = AsciiLower(request.get_header_value("Content-Encoding"));
   if (!encoding.empty() && encoding != "identity") {
     return Refuse(415, "the body must not be compressed");
   }

@@ -31,8 +31,8 @@ constexpr const char* kTextPath = "/v1/completions";
 constexpr auto kLookAround = 100ms;  // how often a waiting thread looks whether its client is there
 constexpr auto kKeepAlive = 15s;     // a stream without news is told that it is not dead
 constexpr int kKeepAliveRequests = 100;
-constexpr auto kIdle = 5s;                // between two requests of a connection
-constexpr std::size_t kSpareThreads = 8;  // for what needs no model: /health, the page
+constexpr auto kIdle = 5s;                 // between two requests of a connection
+constexpr std::size_t kSpareThreads = 64;  // for idle connections and what needs no model
 
 // The client that this thread serves.
 thread_local Connection* current_connection = nullptr;
@@ -235,6 +235,12 @@ class HttpServer final : public Server {
     return std::nullopt;
   }
 
+  bool Refuses(const httplib::Request& request, httplib::Response& response) const {
+    const auto refusal = CheckRequest(request, options_.host, options_.max_body_bytes);
+    if (refusal) Fail(refusal->status, refusal->error, response);
+    return refusal.has_value();
+  }
+
   void AddRoutes() {
     // Unlike httplib's default this refuses a port that another server has.
     http_.set_socket_options([](socket_t socket) {
@@ -246,11 +252,7 @@ class HttpServer final : public Server {
     http_.set_pre_routing_handler([this](const httplib::Request& request,
                                          httplib::Response& response) {
       using Outcome = httplib::Server::HandlerResponse;
-      const auto refusal = CheckRequest(request, options_.host, options_.max_body_bytes);
-      if (refusal) {
-        Fail(refusal->status, refusal->error, response);
-        return Outcome::Handled;
-      }
+      if (Refuses(request, response)) return Outcome::Handled;
       const bool is_answered =
           request.method == "GET" || request.method == "HEAD" ||
           (request.method == "POST" && (request.path == kChatPath || request.path == kTextPath));
@@ -258,6 +260,10 @@ class HttpServer final : public Server {
       response.status = 404;
       return Outcome::Handled;
     });
+    http_.set_expect_100_continue_handler(
+        [this](const httplib::Request& request, httplib::Response& response) {
+          return Refuses(request, response) ? response.status : 100;
+        });
     http_.set_post_routing_handler(EndAfterUnread);
     http_.set_exception_handler(
         [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {

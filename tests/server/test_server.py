@@ -202,6 +202,12 @@ def chat(**fields):
     (chat(top_p=2), "top_p is out of range"), (chat(max_tokens=0), "'max_tokens' is not usable"),
     (chat(max_tokens=2**70), "'max_tokens' is not usable"), (chat(stop=[1]), "'stop' is not usable"),
     (chat(seed="x"), "'seed' is not usable"), (chat(stream=1), "'stream' is not usable"),
+    *((chat(**{name: value}), f"'{name}' is not usable") for name, value in (
+        ("repeat_last_n", 2**64 - 1), ("seed", 2**64), ("reasoning_effort", 5), ("reasoning_effort", "much"))),
+    (chat(messages=[{"role": "assistant", "reasoning_content": 5}]), "reasoning_content is no string"),
+    (chat(messages=[{"role": "user", "content": [{"type": "image_url", "text": "x"}]}]),
+     "messages[0]: a part of the content is no text"),
+    (chat(tools=[{"function": {"name": ""}}]), "tools[0] has no function with a name"),
     (chat(n=2), "'n' is not supported"), (chat(logprobs=True), "'logprobs' is not supported"),
     *((chat(response_format=format), "'response_format' other than text")
       for format in ({"type": "json_object"}, {"type": 5}, {"type": None}, "text")),
@@ -249,7 +255,7 @@ def test_refuses_requests_of_other_sites(toy):
         assert (status, reply["error"]["message"]) == (403, "pages of other sites may not ask")
         for path in ("/", "/health", "/v1/models"):
             assert toy.get(path, headers)[0] == 403
-    for headers in ({"Origin": toy.url}, {"Host": f"localhost:{toy.port}"}, {"Host": "[::1]"}):
+    for headers in ({"Origin": toy.url}, {"Host": f"LocalHost:{toy.port}"}, {"Host": "[::1]"}):
         assert toy.post(chat(), headers=headers)[0] == 200
 
 
@@ -291,6 +297,10 @@ def test_answers_all_requests_of_a_connection(toy):
     (request(headers=b"Content-Length: 99999999999999999999999\r\n"), 413),
     (request(), 411),
     (request(chat(), b"Content-Encoding: gzip\r\n"), 415),
+    (request(chat(), b"Transfer-Encoding: gzip, chunked\r\n"), 400),
+    (request(headers=b"Transfer-Encoding: gzip\r\n"), 400),
+    (request(chat(), b"Host: localhost\r\nHost: elsewhere.example\r\n"), 400),
+    (request(chat(), b"Host: elsewhere.example\r\nExpect: 100-continue\r\n"), 403),
 ])
 def test_takes_no_unread_rest_for_a_request(first, status, toy):
     reply = replies(toy, first, HEALTH)
@@ -375,6 +385,22 @@ def test_refuses_when_too_many_wait(start):
 
 
 # The answers below would never end of themselves.
+
+
+def test_a_client_that_leaves_while_it_waits_gives_its_place_up(start):
+    server = start(1, 3, HOLD_CONTEXT)
+    body = chat(messages=[{"role": "user", "content": "SAY:HOLD|"}])
+    clients = []
+    for _ in range(4):  # one is answered, three wait
+        clients.append(server.connect())
+        clients[-1].sendall(request(body))
+        wait_until(lambda: sum(server.health()[key] for key in ("active", "waiting")) == len(clients), "it has come")
+    for client in clients[2:]:
+        client.close()
+    wait_until(lambda: server.health() == {"status": "ok", "active": 1, "waiting": 1}, "their places are free")
+    for client in clients[:2]:
+        client.close()
+    wait_until(server.is_idle, "all have ended")
 
 
 def test_ends_the_answer_of_a_stream_that_is_closed(start):
