@@ -1,10 +1,14 @@
 #include "cli/generation_flags.h"
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <map>
 #include <utility>
 
 #include "cli/command.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -121,8 +125,16 @@ Result<std::vector<runtime::Json>> ReadTools(const std::string& path) {
   Result<runtime::Json> json = runtime::ParseJson(text);
   if (!json) return std::move(json).error().In(path);
   Result<std::vector<runtime::Json>> tools = runtime::ParseTools(*json);
-  if (!tools) return std::move(tools).error().In(path);
+  if (!tools) {
+    Error error = std::move(tools).error().In(path);
+    error.code = ErrorCode::kCorrupt;  // of a file, not of the command line
+    return error;
+  }
   return tools;
+}
+
+std::string Spoken(std::string text, std::FILE* stream) {
+  return ::isatty(::fileno(stream)) != 0 ? PrintableLines(text) : text;
 }
 
 }  // namespace sluice::cli

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,5 +53,8 @@ Result<runtime::Chat> StartConversation(const ConversationFlags& flags);
 // The tools of a JSON file: a list of {"type": "function", "function": {...}}. Errors name the
 // file.
 Result<std::vector<runtime::Json>> ReadTools(const std::string& path);
+
+// What a model says, for one of our streams: where that is a terminal, nothing in it acts on it.
+[[nodiscard]] std::string Spoken(std::string text, std::FILE* stream);
 
 }  // namespace sluice::cli

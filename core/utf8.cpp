@@ -106,6 +106,17 @@ std::string AsciiLower(std::string_view text) {
   return lower;
 }
 
+std::string PrintableLines(std::string_view text) {
+  std::string shown;
+  while (true) {
+    const std::size_t end = text.find_first_of("\n\t");
+    shown += Printable(text.substr(0, end));
+    if (end == std::string_view::npos) return shown;
+    shown += text[end];
+    text.remove_prefix(end + 1);
+  }
+}
+
 std::string Printable(std::string_view text) {
   std::string shown;
   while (!text.empty()) {

@@ -23,6 +23,9 @@ namespace sluice {
 // another line or reverse the order of letters, and bytes that are no UTF-8, become \n or \x1b.
 [[nodiscard]] std::string Printable(std::string_view text);
 
+// The same for text of several lines: \n and \t stay.
+[[nodiscard]] std::string PrintableLines(std::string_view text);
+
 // Makes text of bytes that arrive in pieces of any size: holds back a character until it is whole.
 // Bytes that no continuation can make valid become U+FFFD, one for each maximal part of a
 // character (Unicode standard, section 3.9).

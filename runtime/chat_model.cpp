@@ -53,6 +53,7 @@ std::vector<TokenId> ChatEndTokens(const Tokenizer& tokenizer) {
 
 Result<Generation> StartChat(const ChatModel& model, const Chat& chat,
                              const GenerationOptions& options) {
+  for (const Message& message : chat.messages) SLUICE_TRY(CheckUtf8(message.content));
   return StartText(model, GlmPrompt(chat), options);
 }
 

@@ -13,6 +13,7 @@
 
 #include "cli/command.h"
 #include "cli/generation_flags.h"
+#include "core/utf8.h"
 
 namespace sluice::cli {
 namespace {
@@ -69,11 +70,12 @@ class AnswerPrinter {
  public:
   void Print(const runtime::AnswerDelta& delta) {
     if (!delta.thinking.empty()) {
-      fmt::print("{}{}{}", color_ ? "\x1b[2m" : "", delta.thinking, color_ ? "\x1b[0m" : "");
+      fmt::print("{}{}{}", color_ ? "\x1b[2m" : "", Spoken(delta.thinking, stdout),
+                 color_ ? "\x1b[0m" : "");
       after_thinking_ = true;
     }
     if (!delta.content.empty() && std::exchange(after_thinking_, false)) fmt::print("\n\n");
-    fmt::print("{}", delta.content);
+    fmt::print("{}", Spoken(delta.content, stdout));
     std::fflush(stdout);
   }
 
@@ -160,7 +162,7 @@ class Session {
   }
 
   Status AskForResult(const runtime::ToolCall& call) {
-    fmt::print("{} {}\n", call.name, runtime::PythonJson(call.arguments));
+    fmt::print("{} {}\n", Printable(call.name), runtime::PythonJson(call.arguments));
     const auto result = ReadLine("result: ");
     if (!result) return MakeError(ErrorCode::kCancelled, "the tool call got no result");
     chat_.messages.push_back({runtime::Role::kTool, *result, {}, {}, {}});
@@ -178,7 +180,7 @@ Status Run(const ChatFlags& flags, const Context& context) {
   SLUICE_ASSIGN(runtime::ChatModel model, OpenModel(flags.model));
   if (!context.quiet) {
     PrintWarnings(model.warnings);
-    fmt::print(stderr, "{}: /help shows what you can do\n", model.name);
+    fmt::print(stderr, "{}: /help shows what you can do\n", Printable(model.name));
   }
   SLUICE_ASSIGN(runtime::Chat chat, StartConversation(flags.conversation));
   Session session(std::move(model), std::move(chat), flags.generation);

@@ -66,6 +66,12 @@ Status Run(const LogitsFlags& flags, const Context& context) {
   return sink->Finish();
 }
 
+std::string CheckEpsilon(const std::string& text) {
+  float value = 0;
+  const bool fits = CLI::detail::lexical_cast(text, value) && value > 0 && value <= 1;
+  return fits ? "" : fmt::format("expected a number above 0, at most 1, got {}", text);
+}
+
 void AddFlags(CLI::App& command, LogitsFlags& flags) {
   AddModelFlags(command, flags.model);
   RefuseEmpty(command.add_option("--tokens", flags.tokens, "Token ids, separated by commas"))
@@ -82,7 +88,7 @@ void AddFlags(CLI::App& command, LogitsFlags& flags) {
                   "Epsilon of the norms inside attention (transformers: 1e-6); default: "
                   "rms_norm_eps")
       ->type_name("NUMBER")
-      ->check(CLI::PositiveNumber.description(""));
+      ->check(CLI::Validator(CheckEpsilon, ""));
   command
       .add_option("--chunk", flags.chunk,
                   "Tokens that go through the model at once, the others wait; default: all")

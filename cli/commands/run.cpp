@@ -35,9 +35,9 @@ class Output {
     whole_.content += delta.content;
     whole_.calls.insert(whole_.calls.end(), delta.calls.begin(), delta.calls.end());
     if (as_json_) return;
-    if (!quiet_) fmt::print(stderr, "{}", delta.thinking);
+    if (!quiet_) fmt::print(stderr, "{}", Spoken(delta.thinking, stderr));
     if (!delta.content.empty()) EndThinking();
-    fmt::print("{}", delta.content);
+    fmt::print("{}", Spoken(delta.content, stdout));
     for (const runtime::ToolCall& call : delta.calls) {
       EndThinking();
       fmt::print("{}\n", CallJson(call).dump());

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/generation_flags.h"
+#include "core/utf8.h"
 #include "server/server.h"
 
 namespace sluice::cli {
@@ -29,8 +30,8 @@ Status Run(const ServeFlags& flags, const Context& context) {
   SLUICE_ASSIGN(const std::unique_ptr<server::Server> server,
                 server::Server::Start(model, options));
   const bool is_ipv6 = options.host.find(':') != std::string::npos;
-  fmt::print(stderr, "{}: listening on http://{}{}{}:{}/\n", model.name, is_ipv6 ? "[" : "",
-             options.host, is_ipv6 ? "]" : "", server->port());
+  fmt::print(stderr, "{}: listening on http://{}{}{}:{}/\n", Printable(model.name),
+             is_ipv6 ? "[" : "", options.host, is_ipv6 ? "]" : "", server->port());
   while (!cancel.load()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   return Ok();
 }

@@ -63,7 +63,7 @@ Result<std::unique_ptr<WeightSource>> OpenGguf(const std::string& path) {
         .In(path)
         .Expected("a whole model")
         .Actual(fmt::format("one of {} parts", *parts))
-        .Advice("merge the parts first");
+        .Advice("make one file of the parts first: sluice merge");
   }
   std::unique_ptr<WeightSource> source =
       std::make_unique<GgufWeights>(std::move(file), std::move(head));

@@ -50,7 +50,7 @@ class Rope {
   void Angles(std::uint32_t position, std::span<float> angles) const;
 
  private:
-  std::vector<float> frequencies_;  // of each pair, in turns of 2 pi a position
+  std::vector<float> frequencies_;  // of each pair, in radians a position
   float multiplier_ = 1;
 };
 

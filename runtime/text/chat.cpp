@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
+
+#include "core/utf8.h"
 
 namespace sluice::runtime {
 namespace {
@@ -36,19 +39,18 @@ Result<Role> ParseRole(const Json& message) {
 Result<std::string> TextOfPart(const Json& part) {
   if (const auto* text = part.get_ptr<const std::string*>()) return *text;
   const std::string* text = StringMember(part, "text");
-  if (text != nullptr) return *text;
   const std::string* type = StringMember(part, "type");
+  if (text != nullptr && (type == nullptr || *type == "text")) return *text;
   return Wrong("a part of the content is no text")
       .Expected("{\"type\": \"text\", \"text\": ...}")
       .Actual(type == nullptr ? part.type_name() : *type);
 }
 
-// A tool's list content holds its outputs: {"output": ...} each. A list of text parts is one text.
+// A tool's list content holds its outputs: {"output": ...} or anything else. A list of text parts
+// alone is one text.
 bool IsOutputList(const Json& content) {
-  for (const Json& item : content) {
-    if (Member(item, "output") != nullptr) return true;
-  }
-  return false;
+  return std::any_of(content.begin(), content.end(),
+                     [](const Json& item) { return StringMember(item, "text") == nullptr; });
 }
 
 std::string OutputText(const Json& item) {
@@ -110,7 +112,12 @@ Result<Message> ParseMessage(const Json& item) {
   SLUICE_ASSIGN(message.role, ParseRole(item));
   if (const Json* content = Member(item, "content")) SLUICE_TRY(ParseContent(*content, message));
   for (const char* key : {"reasoning", "reasoning_content"}) {
-    if (const std::string* text = StringMember(item, key)) message.reasoning = *text;
+    const Json* reasoning = Member(item, key);
+    if (reasoning == nullptr) continue;
+    if (!reasoning->is_string()) {
+      return Wrong(fmt::format("{} is no string", key)).Actual(reasoning->type_name());
+    }
+    message.reasoning = reasoning->get<std::string>();
   }
   if (const Json* calls = Member(item, "tool_calls")) {
     if (!calls->is_array()) return Wrong("tool_calls is no list").Actual(calls->type_name());
@@ -147,12 +154,17 @@ Result<std::vector<Json>> ParseTools(const Json& tools) {
     const auto wrong = [&](std::string_view what) {
       return Wrong(fmt::format("tools[{}] {}", i, what));
     };
-    if (function == nullptr || StringMember(*function, "name") == nullptr) {
+    const std::string* name = function == nullptr ? nullptr : StringMember(*function, "name");
+    if (name == nullptr || Trim(*name).empty()) {
       return wrong("has no function with a name");
     }
     const Json* parameters = Member(*function, "parameters");
     if (parameters != nullptr && !parameters->is_object()) {
       return wrong("has parameters that are no object").Actual(parameters->type_name());
+    }
+    const Json* properties = parameters == nullptr ? nullptr : Member(*parameters, "properties");
+    if (properties != nullptr && !properties->is_object()) {
+      return wrong("has properties that are no object").Actual(properties->type_name());
     }
     parsed.push_back(tools[i]);
   }

@@ -135,9 +135,12 @@ Result<AnswerDelta> GlmAnswer::Finish(AnswerEnd end) {
       AddContent(rest, delta);
       break;
     case State::kToolCall: {
-      rest.remove_suffix(HeldSuffix(rest, glm::kEndToolCall));
+      const std::size_t end_mark = HeldSuffix(rest, glm::kEndToolCall);
+      rest.remove_suffix(end_mark);
+      // More may have come where a limit cut the answer: another argument, the rest of a name.
+      const bool may_be_whole = end == AnswerEnd::kWhole || end_mark > 0;
       Result<ToolCall> call = ParseGlmToolCall(TrimRight(rest), tools_);
-      if (call && HasAllItRequires(*call, tools_)) {
+      if (call && may_be_whole && IsPlainGlmToolCall(rest) && HasAllItRequires(*call, tools_)) {
         delta.calls.push_back(*std::move(call));
       } else if (end == AnswerEnd::kWhole) {
         return MakeError(ErrorCode::kCorrupt, "the model's answer ends inside a tool call")

@@ -35,6 +35,50 @@ std::optional<FoundMark> NextMark(std::string_view text, std::size_t from) {
   return std::nullopt;
 }
 
+struct RawArgument {
+  std::string_view key;
+  std::string_view value;
+};
+struct RawCall {
+  std::string_view name;
+  std::vector<RawArgument> arguments;
+};
+
+// What stands between two marks with which `text` begins; leaves what follows them in `text`.
+std::optional<std::string_view> TakeElement(std::string_view& text, std::string_view open,
+                                            std::string_view close) {
+  const std::string_view rest = TrimLeft(text);
+  if (!rest.starts_with(open)) return std::nullopt;
+  const std::size_t end = rest.find(close, open.size());
+  if (end == std::string_view::npos) return std::nullopt;
+  text = rest.substr(end + close.size());
+  return rest.substr(open.size(), end - open.size());
+}
+
+// Whether a value has swallowed the next argument, because its own end mark is missing. A mark
+// alone may be what the value is about.
+bool HoldsArgument(std::string_view value) {
+  const std::size_t key = value.find(glm::kArgKey);
+  return key != std::string_view::npos && (value.find(glm::kEndArgKey, key) != value.npos ||
+                                           value.find(glm::kArgValue, key) != value.npos);
+}
+
+// A call with all its marks; values are the exact text between theirs. nullopt for any other.
+std::optional<RawCall> ReadPlain(std::string_view text) {
+  const std::size_t name_bytes = std::min(text.find(glm::kArgKey), text.size());
+  RawCall call{Trim(text.substr(0, name_bytes)), {}};
+  if (NextMark(call.name, 0)) return std::nullopt;
+  text.remove_prefix(name_bytes);
+  while (!TrimLeft(text).empty()) {
+    const auto key = TakeElement(text, glm::kArgKey, glm::kEndArgKey);
+    if (!key || NextMark(*key, 0)) return std::nullopt;
+    const auto value = TakeElement(text, glm::kArgValue, glm::kEndArgValue);
+    if (!value || HoldsArgument(*value)) return std::nullopt;
+    call.arguments.push_back({*key, *value});
+  }
+  return call;
+}
+
 // Keys and values in the order of their marks. A mark that is not the next of the cycle is reached
 // by putting the ones between in: text in front of it belongs to the element that is open then.
 class ArgumentReader {
@@ -65,6 +109,34 @@ class ArgumentReader {
   Mark expected_ = kOpenKey;
   std::string_view pending_;
 };
+
+// A call whose missing marks are put in. nullopt where an argument is left without a value.
+std::optional<RawCall> ReadRepaired(std::string_view text) {
+  auto found = NextMark(text, 0);
+  std::string_view head = text.substr(0, found ? found->offset : text.size());
+  std::string_view before;  // of the first mark, behind the name
+  if (found && found->mark != kOpenKey) {
+    head = TrimLeft(head);
+    const std::size_t blank = std::min(head.find_first_of(" \t\r\n"), head.size());
+    before = head.substr(blank);
+    head = head.substr(0, blank);
+  }
+  ArgumentReader reader;
+  std::size_t at = 0;
+  while (found) {
+    reader.Read(before, found->mark);
+    at = found->offset + kCycle[found->mark].size();
+    found = NextMark(text, at);
+    if (found) before = text.substr(at, found->offset - at);
+  }
+  if (at > 0) reader.Finish(text.substr(at));
+  if (reader.keys.size() != reader.values.size()) return std::nullopt;
+  RawCall call{Trim(head), {}};
+  for (std::size_t i = 0; i < reader.keys.size(); ++i) {
+    call.arguments.push_back({reader.keys[i], reader.values[i]});
+  }
+  return call;
+}
 
 void AddTypes(const Json* schema, std::set<std::string>& types) {
   const Json* type = Member(schema, "type");
@@ -145,43 +217,26 @@ Json TypedArgument(std::string_view text, const Json* schema) {
   return std::string(text);
 }
 
+bool IsPlainGlmToolCall(std::string_view text) { return ReadPlain(text).has_value(); }
+
 Result<ToolCall> ParseGlmToolCall(std::string_view text, std::span<const Json> tools) {
   const auto corrupt = [&](std::string_view what) {
     return MakeError(ErrorCode::kCorrupt, what).Actual(text);
   };
-  auto found = NextMark(text, 0);
-  std::string_view head = text.substr(0, found ? found->offset : text.size());
-  std::string_view before;  // of the first mark, behind the name
-  if (found && found->mark != kOpenKey) {
-    head = TrimLeft(head);
-    const std::size_t blank = std::min(head.find_first_of(" \t\r\n"), head.size());
-    before = head.substr(blank);
-    head = head.substr(0, blank);
-  }
+  const std::optional<RawCall> plain = ReadPlain(text);
+  const std::optional<RawCall> read = plain ? plain : ReadRepaired(text);
+  if (!read) return corrupt("the model's tool call has an argument without a value");
   ToolCall call;
-  call.name = Trim(head);
+  call.name = read->name;
   if (call.name.empty()) return corrupt("the model's tool call has no name");
-  ArgumentReader arguments;
-  std::size_t at = 0;
-  while (found) {
-    arguments.Read(before, found->mark);
-    at = found->offset + kCycle[found->mark].size();
-    found = NextMark(text, at);
-    if (found) before = text.substr(at, found->offset - at);
-  }
-  if (at > 0) arguments.Finish(text.substr(at));
-  if (arguments.keys.size() != arguments.values.size()) {
-    return corrupt("the model's tool call has an argument without a value");
-  }
   const Json* function = FindFunction(tools, call.name);
-  for (std::size_t i = 0; i < arguments.keys.size(); ++i) {
-    const std::string key(Trim(arguments.keys[i]));
+  for (const RawArgument& argument : read->arguments) {
+    const std::string key(Trim(argument.key));
     if (key.empty()) return corrupt("the model's tool call has an argument without a name");
-    call.arguments[key] = TypedArgument(arguments.values[i], SchemaOf(function, key));
+    call.arguments[key] = TypedArgument(argument.value, SchemaOf(function, key));
   }
   return call;
 }
-
 bool HasAllItRequires(const ToolCall& call, std::span<const Json> tools) {
   const Json* function = FindFunction(tools, call.name);
   if (function == nullptr) return false;

@@ -22,11 +22,14 @@ Tokenizer::Tokenizer(TokenizerParts parts) {
   parts_ = std::make_shared<const TokenizerParts>(std::move(parts));
 }
 
-Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text) const {
+Status CheckUtf8(std::string_view text) {
   const std::size_t valid = ValidUtf8Prefix(text);
-  if (valid != text.size()) {
-    return MakeError(ErrorCode::kUsage, fmt::format("text is not UTF-8 at byte {}", valid));
-  }
+  if (valid == text.size()) return Ok();
+  return MakeError(ErrorCode::kUsage, fmt::format("text is not UTF-8 at byte {}", valid));
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text) const {
+  SLUICE_TRY(CheckUtf8(text));
   std::vector<TokenId> ids;
   for (std::size_t at = 0; at < text.size();) {
     const auto match = added_->Next(text, at);

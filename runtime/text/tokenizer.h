@@ -16,6 +16,9 @@
 
 namespace sluice::runtime {
 
+// kUsage, with the byte, for text that is not UTF-8.
+Status CheckUtf8(std::string_view text);
+
 // Encodes text between added tokens. Implementations may be used by several threads at once.
 class SectionEncoder {
  public:

@@ -68,6 +68,12 @@ TEST(Printable, ShowsWhatActsOnATerminal) {
   EXPECT_EQ(Printable("\u202egnp"), "\\xe2\\x80\\xaegnp") << "text written backwards";
 }
 
+TEST(PrintableLines, KeepsLinesAndTabs) {
+  EXPECT_EQ(PrintableLines("a\n\tb\n"), "a\n\tb\n");
+  EXPECT_EQ(PrintableLines(""), "");
+  EXPECT_EQ(PrintableLines("a\r\x1b[2J\nb\x1b"), "a\\x0d\\x1b[2J\nb\\x1b");
+}
+
 TEST(Printable, ShowsBytesThatAreNoText) {
   EXPECT_EQ(Printable("a\xff\x9bz"), "a\\xff\\x9bz");
   EXPECT_EQ(Printable("\xe2\x80"), "\\xe2\\x80");

@@ -1,5 +1,6 @@
 """`sluice run`: prompts, reasoning, tools, limits, errors; on models whose words are known."""
 import json
+import os
 import signal
 import subprocess
 
@@ -112,7 +113,8 @@ def test_equal_seeds_give_equal_answers():
 
 @pytest.mark.parametrize("arguments, code, words", [
     (["--tools", "{folder}/broken.json"], 3, "broken.json: not valid JSON"),
-    (["--tools", "{folder}/wrong.json"], 2, "wrong.json: tools[0] has no function with a name"),
+    (["--tools", "{folder}/wrong.json"], 3, "wrong.json: tools[0] has no function with a name"),
+    (["--tools", "{folder}/list.json"], 3, "list.json: tools[0] has properties that are no object"),
     (["--tools", "{folder}/none.json"], 3, "none.json"),
     (["--top-p", "7"], 2, "top_p is out of range"),
     (["--temperature", "-1"], 2, "temperature is out of range"),
@@ -121,8 +123,44 @@ def test_equal_seeds_give_equal_answers():
 def test_refuses_bad_input(arguments, code, words, hello, tmp_path):
     (tmp_path / "broken.json").write_text("[{")
     (tmp_path / "wrong.json").write_text('[{"type": "function"}]')
+    (tmp_path / "list.json").write_text(
+        '[{"type": "function", "function": {"name": "f", "parameters": {"properties": []}}}]')
     arguments = [argument.format(folder=tmp_path) for argument in arguments]
     assert_fails(run("run", hello, "-p", "x", *arguments), code, words)
+
+
+def test_a_prompt_that_is_no_text_is_an_error_at_its_own_byte(hello, tmp_path):
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    for arguments in ([], ["--raw"]):
+        result = run("run", hello, *arguments, "--file", tmp_path / "latin")
+        assert_fails(result, 2, "text is not UTF-8 at byte 3")
+
+
+def on_terminal(*command):
+    """What a command prints on a terminal."""
+    here, there = os.openpty()
+    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=there, stderr=there)
+    os.close(there)
+    printed = b""
+    try:
+        while block := os.read(here, 4096):
+            printed += block
+    except OSError:  # the other side is closed
+        pass
+    assert process.wait(TIMEOUT_SECONDS) == 0
+    os.close(here)
+    return printed
+
+
+def test_nothing_that_a_model_says_acts_on_a_terminal(tmp_path):
+    escape, bell = chr(0x100 + 0x1b), chr(0x100 + 7)  # as byte-level vocabularies write them
+    model = chain_checkpoint(tmp_path, ["<think>", escape, "</think>", "H", bell, "<|user|>"])
+    piped = run("run", model, "-p", "x")
+    assert piped.stdout == "H\x07\n"
+    assert piped.stderr.startswith("\x1b\n\n")
+    printed = on_terminal(SLUICE, "run", model, "-p", "x")
+    assert printed.startswith(b"\\x1b\r\n\r\nH\\x07\r\n"), printed
+    assert b"\x1b" not in printed and b"\x07" not in printed
 
 
 def test_refuses_an_empty_prompt(hello):

@@ -138,7 +138,7 @@ def test_token_outside_the_vocabulary(tmp_path):
 
 def test_flags(tmp_path):
     model = GOLDEN / "checkpoints" / "glm-tiny"
-    for arguments in (("--chunk", "0"), ("--latent-eps", "0"), ("--cache", "f8"),
+    for arguments in (("--chunk", "0"), *(("--latent-eps", value) for value in ("0", "nan", "1e300", "1e-50", "-1", "x")), ("--cache", "f8"),
                       ("--attention", "both"), ("--threads", "0")):
         assert logits(model, tmp_path, *arguments).returncode == 2
     assert logits(model, tmp_path, tokens="-1").returncode == 2

@@ -138,9 +138,12 @@ TEST(GlmAnswer, GivesOutWhatNothingCanChange) {
 }
 
 TEST(GlmAnswer, RefusesACallThatTheAnswerEndsIn) {
-  for (const char* text : {"<tool_call>", "<tool_call>g", "<tool_call>f",
-                           "<tool_call>f<arg_key>b</arg_key><arg_value>x</arg_value>",
-                           "<tool_call>f<arg_key>a</arg_key>"}) {
+  for (const char* text :
+       {"<tool_call>", "<tool_call>g", "<tool_call>f",
+        "<tool_call>f<arg_key>b</arg_key><arg_value>x</arg_value>",
+        "<tool_call>f<arg_key>a</arg_key>", "<tool_call>f<arg_key>a</arg_key><arg_value>1",
+        "<tool_call>f<arg_key>a</arg_key><arg_value>1</arg_val",
+        "<tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value><arg_key>b"}) {
     GlmAnswer answer(false, Tools());
     ASSERT_THAT(answer.Push(text), IsOk());
     EXPECT_THAT(answer.Finish(AnswerEnd::kWhole),

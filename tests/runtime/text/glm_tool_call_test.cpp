@@ -31,6 +31,14 @@ TEST(GlmToolCall, ReadsNamesAndArguments) {
             R"(f{"a":"2"})");
 }
 
+TEST(GlmToolCall, KeepsMarksThatAValueIsAbout) {
+  EXPECT_EQ(Parsed("f<arg_key>a</arg_key><arg_value>use <arg_key> here</arg_value>"),
+            R"(f{"a":"use <arg_key> here"})");
+  EXPECT_EQ(Parsed("f<arg_key>a</arg_key><arg_value>write <arg_value> and </arg_key></arg_value>"
+                   "<arg_key>b</arg_key><arg_value>2</arg_value>"),
+            R"(f{"a":"write <arg_value> and </arg_key>","b":"2"})");
+}
+
 TEST(GlmToolCall, PutsInMarksThatAreMissing) {
   const std::string want = R"(f{"a":"1","b":"2"})";
   const std::vector<std::string> texts{
@@ -39,6 +47,8 @@ TEST(GlmToolCall, PutsInMarksThatAreMissing) {
       "f<arg_key>a</arg_key>1</arg_value><arg_key>b</arg_key>2</arg_value>",
       "f a</arg_key><arg_value>1</arg_value>b</arg_key><arg_value>2</arg_value>",
       "f a<arg_value>1</arg_value><arg_key>b<arg_value>2",
+      "f<arg_key>a</arg_key><arg_value>1<arg_key>b</arg_key><arg_value>2</arg_value>",
+      "f<arg_key>a</arg_key><arg_value>1<arg_key>b<arg_value>2</arg_value>",
   };
   for (const std::string& text : texts) EXPECT_EQ(Parsed(text), want) << text;
   EXPECT_EQ(Parsed("f<arg_key>a</arg_key><arg_key>b</arg_key><arg_value>2</arg_value>"),

@@ -102,7 +102,7 @@ def random_message(choose):
     role = choose.choice(["system", "user", "user", "assistant", "assistant", "assistant", "tool", "tool"])
     text = "".join(choose.choices(TEXTS, k=choose.randint(0, 3)))
     if role == "tool":
-        outputs = [{"output": choose.choice(TEXTS)} for _ in range(choose.randint(1, 3))]
+        outputs = [choose.choice([{"output": output}, output]) for output in choose.choices(TEXTS, k=choose.randint(1, 3))]
         return {"role": role, "content": choose.choice([text, text, outputs])}
     parts = [{"type": "text", "text": choose.choice(TEXTS)} for _ in range(choose.randint(0, 3))]
     message = {"role": role, "content": choose.choice([text, text, text, parts])}
