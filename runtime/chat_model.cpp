@@ -25,8 +25,9 @@ std::string NameOf(const std::string& path, const gguf::Metadata& metadata) {
 Result<ChatModel> LoadChatModel(const std::string& path, const LoadOptions& options) {
   if (OllamaModel::IsManifest(path)) {
     SLUICE_ASSIGN(const OllamaModel blobs, OllamaModel::Open(path));
-    SLUICE_ASSIGN(ChatModel model, LoadChatModel(blobs.folder(), options));
-    model.name = fs::path(path).parent_path().filename().string();
+    Result<ChatModel> model = LoadChatModel(blobs.folder(), options);
+    if (!model) return blobs.WithRealNames(std::move(model).error());
+    model->name = fs::path(path).parent_path().filename().string();
     return model;
   }
   SLUICE_ASSIGN(LoadedModel loaded, LoadModel(path, options));

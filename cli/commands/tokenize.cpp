@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/metadata_text.h"
 #include "cli/prompt.h"
+#include "runtime/model/ollama_model.h"
 #include "runtime/text/open_tokenizer.h"
 
 namespace sluice::cli {
@@ -35,9 +36,18 @@ void PrintTokens(const runtime::Tokenizer& tokenizer, const std::vector<runtime:
   if (as_json) fmt::print("{}\n", DumpJson({{"format", 1}, {"tokens", std::move(tokens)}}));
 }
 
+Result<runtime::Tokenizer> OpenTokenizer(const std::string& model,
+                                         std::vector<std::string>& warnings) {
+  if (!runtime::OllamaModel::IsManifest(model)) return runtime::OpenTokenizer(model, warnings);
+  SLUICE_ASSIGN(const runtime::OllamaModel blobs, runtime::OllamaModel::Open(model));
+  Result<runtime::Tokenizer> tokenizer = runtime::OpenTokenizer(blobs.folder(), warnings);
+  if (!tokenizer) return blobs.WithRealNames(std::move(tokenizer).error());
+  return tokenizer;
+}
+
 void Run(const TokenizeFlags& flags, Context& context) {
   std::vector<std::string> warnings;
-  const Result<runtime::Tokenizer> tokenizer = runtime::OpenTokenizer(flags.model, warnings);
+  const Result<runtime::Tokenizer> tokenizer = OpenTokenizer(flags.model, warnings);
   if (!tokenizer) return Fail(tokenizer.error(), context);
   if (!context.quiet) PrintWarnings(warnings);
   const Result<std::string> text = ReadPrompt(flags.prompt);
@@ -53,7 +63,9 @@ void AddTokenize(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("tokenize", "Show the tokens that a model reads a text as");
   auto flags = std::make_shared<TokenizeFlags>();
-  command->add_option("MODEL", flags->model, "A .gguf file or a checkpoint folder")
+  command
+      ->add_option("MODEL", flags->model,
+                   "A .gguf file, a checkpoint folder or a manifest of Ollama's")
       ->type_name("")
       ->required();
   AddPromptFlags(*command, flags->prompt);

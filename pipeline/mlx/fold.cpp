@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -16,6 +17,7 @@
 
 #include "core/checked.h"
 #include "core/shape.h"
+#include "core/utf8.h"
 #include "pipeline/mlx/policy.h"
 
 namespace sluice {
@@ -58,6 +60,14 @@ Result<Declared> ReadDeclared(json::Element object) {
       .Actual(*mode);
 }
 
+// Ollama's names of a type, in any case: older ones are Q4 and FP4 for int4, Q8 and FP8 for int8.
+std::optional<MlxType> TypeOfBlob(std::string_view name) {
+  const std::string lower = AsciiLower(name);
+  if (lower == "q4" || lower == "fp4") return ParseMlxType("int4");
+  if (lower == "q8" || lower == "fp8") return ParseMlxType("int8");
+  return ParseMlxType(lower);
+}
+
 // The metadata of an Ollama blob: for one of its tensors, or for all.
 Result<Declared> ReadDeclared(const safetensors::Header& header, const std::string& weight) {
   const auto find = [&](std::string_view key) -> const std::string* {
@@ -71,7 +81,7 @@ Result<Declared> ReadDeclared(const safetensors::Header& header, const std::stri
   Declared declared;
   const std::string* const type = find("quant_type");
   if (type == nullptr) return declared;
-  const auto known = ParseMlxType(*type);
+  const auto known = TypeOfBlob(*type);
   if (!known) {
     return MakeError(ErrorCode::kUnsupported, "quant_type of quantized weights")
         .Expected("int4, int8, nvfp4, mxfp4 or mxfp8")

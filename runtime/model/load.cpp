@@ -49,7 +49,9 @@ Result<LoadedModel> Load(const std::string& path, const LoadOptions& options) {
 Result<LoadedModel> LoadModel(const std::string& path, const LoadOptions& options) {
   if (OllamaModel::IsManifest(path)) {
     SLUICE_ASSIGN(const OllamaModel blobs, OllamaModel::Open(path));
-    return LoadModel(blobs.folder(), options);
+    Result<LoadedModel> loaded = LoadModel(blobs.folder(), options);
+    if (!loaded) return blobs.WithRealNames(std::move(loaded).error());
+    return loaded;
   }
   Result<LoadedModel> loaded = Load(path, options);
   if (loaded) return loaded;

@@ -92,6 +92,19 @@ bool OllamaModel::IsManifest(const std::string& path) {
   return fs::is_regular_file(path, error) && StoreOf(path).has_value();
 }
 
+std::string OllamaModel::RealName(const std::string& path) const {
+  if (!path.starts_with(*folder_)) return path;
+  std::error_code error;
+  const fs::path blob = fs::read_symlink(path, error);
+  return error ? manifest_ : blob.string();
+}
+
+Error OllamaModel::WithRealNames(Error error) const {
+  error.file = RealName(error.file);
+  for (Error& further : error.more) further.file = RealName(further.file);
+  return error;
+}
+
 Result<OllamaModel> OllamaModel::Open(const std::string& path) {
   SLUICE_ASSIGN(const json::Document manifest, json::Document::Load(path, kMaxManifestBytes));
   const auto layers = json::AsArray(json::Find(manifest.root(), "layers"));
@@ -101,7 +114,7 @@ Result<OllamaModel> OllamaModel::Open(const std::string& path) {
   if (error) return ErrnoError("no folder for temporary files", "TMPDIR", error.value());
   std::string folder = (temporary / "sluice-ollama-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) return ErrnoError("cannot make folder", folder, errno);
-  OllamaModel model(folder);
+  OllamaModel model(path, folder);
   for (const json::Element layer : *layers) {
     SLUICE_TRY(LinkLayer(layer, path, *StoreOf(path), folder));
   }

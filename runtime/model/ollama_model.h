@@ -26,12 +26,19 @@ class OllamaModel {
 
   [[nodiscard]] const std::string& folder() const { return *folder_; }
 
+  // An error with the blobs and the manifest in place of the links and the folder, which nobody
+  // can look at afterwards.
+  [[nodiscard]] Error WithRealNames(Error error) const;
+
  private:
   struct RemoveFolder {
     void operator()(const std::string* folder) const;
   };
-  explicit OllamaModel(std::string folder) : folder_(new std::string(std::move(folder))) {}
+  OllamaModel(std::string manifest, std::string folder)
+      : manifest_(std::move(manifest)), folder_(new std::string(std::move(folder))) {}
+  [[nodiscard]] std::string RealName(const std::string& path) const;
 
+  std::string manifest_;
   std::unique_ptr<const std::string, RemoveFolder> folder_;
 };
 

@@ -224,6 +224,34 @@ def test_older_ollama_blobs(tmp_path):
     assert_close(logits(store.finish(), tmp_path), expected(checkpoint, tmp_path, decoded, TOKENS))
 
 
+@pytest.mark.parametrize("alias, kind", [("Q4", ("int4", 64)), ("FP4", ("int4", 64)), ("fp8", ("int8", 32))])
+def test_older_names_of_types(alias, kind, tmp_path):
+    manifest, values, checkpoint = ollama_model(
+        tmp_path, kind, lambda tensors: {"quant_type": alias, "group_size": str(kind[1])})
+    assert_close(logits(manifest, tmp_path), expected(checkpoint, tmp_path, values, TOKENS))
+
+
+def test_errors_name_blobs_and_manifests(tmp_path):
+    manifest, _, _ = ollama_model(tmp_path, ("nvfp4",), lambda tensors: {"quant_type": "nvfp4"})
+    content = json.loads(manifest.read_text())
+    layers = content["layers"]
+    content["layers"] = [layer for layer in layers if layer["name"] != "model.norm.weight"]
+    manifest.write_text(json.dumps(content))
+    for verb in ("logits", "run"):
+        rest = ["--tokens", "1", "--output", tmp_path / "x"] if verb == "logits" else ["-p", "x"]
+        assert_fails(run(verb, manifest, *rest), 3, f"error: {manifest}: tensor 'model.norm.weight'", "is missing")
+    (name,) = (layer["digest"].replace(":", "-") for layer in layers if layer["name"] == "config.json")
+    blob = manifest.parents[4] / "blobs" / name
+    blob.write_bytes(b"{")
+    assert_fails(run("logits", manifest, "--tokens", "1", "--output", tmp_path / "x"), 3, f"error: {blob}")
+
+
+def test_tokenize_takes_a_manifest(tmp_path):
+    manifest, _, checkpoint = ollama_model(tmp_path, ("nvfp4",), lambda tensors: {"quant_type": "nvfp4"})
+    result = run("tokenize", manifest, "-p", "Hello world", "--json")
+    assert (result.returncode, result.stdout) == (0, run("tokenize", checkpoint, "-p", "Hello world", "--json").stdout)
+
+
 def test_ollama_leaves_nothing_behind(tmp_path, monkeypatch):
     manifest, _, _ = ollama_model(tmp_path, ("nvfp4",), lambda tensors: {"quant_type": "nvfp4"})
     scratch = tmp_path / "scratch"
