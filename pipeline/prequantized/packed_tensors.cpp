@@ -96,8 +96,8 @@ void CheckCompanion(PackedGroups& groups, const std::string& name) {
 }
 
 PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::ShardSet& shards,
-                         std::vector<Error>& problems) {
-  PackedGroups groups(config, shards, problems);
+                         bool zero_non_finite, std::vector<Error>& problems) {
+  PackedGroups groups(config, shards, zero_non_finite, problems);
   const std::size_t before = problems.size();
   for (const PackedPart& part : groups.parts()) Visit(groups, part);
   // Companions of weights with a problem are left over, which is no problem of its own.
@@ -124,11 +124,11 @@ PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::Sh
 }  // namespace
 
 Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
-                                        const safetensors::ShardSet& shards,
+                                        const safetensors::ShardSet& shards, bool zero_non_finite,
                                         std::vector<Error>& problems) {
   SLUICE_ASSIGN(const auto quantization, ReadQuantizationConfig(folder, config));
   if (!quantization) return PackedTensors();
-  return FindPacked(*quantization, shards, problems);
+  return FindPacked(*quantization, shards, zero_non_finite, problems);
 }
 
 }  // namespace sluice
