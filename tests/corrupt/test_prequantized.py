@@ -9,9 +9,10 @@ from sluice_cli import (Gguf, assert_fails, assert_nothing_written, convert, edi
 UP = "model.layers.0.mlp.up_proj"
 WEIGHT = f"{UP}.weight"
 SCHEMES = {
-    "fp8": Fp8Blocks(), "fp8-rows": Scaled(lambda shape: (shape[0], 1)), "mxfp4": Mxfp4(), "modelopt": Nvfp4(True),
+    "fp8": Fp8Blocks(), "fp8-rows": Scaled(lambda shape: (shape[0], 1)),
+    "int8": Scaled(lambda shape: (shape[0], 1), "I8"), "mxfp4": Mxfp4(), "modelopt": Nvfp4(True),
     "nvfp4": Nvfp4(False), "int4": Packed(), "int4-zeros": Packed(symmetric=False), "gptq": Gptq(order=True),
-    "awq": Awq(),
+    "awq": Awq(), "int4-order": Packed(order=True),
 }
 
 
@@ -40,7 +41,7 @@ def reshaped(name, shape):
     ("modelopt", "weight", "weight_scale_2"), ("nvfp4", "weight_packed", "weight_scale"),
     ("nvfp4", "weight_packed", "weight_global_scale"), ("int4", "weight_packed", "weight_scale"),
     ("gptq", "qweight", "scales"), ("gptq", "qweight", "qzeros"), ("awq", "qweight", "scales"),
-    ("awq", "qweight", "qzeros"),
+    ("awq", "qweight", "qzeros"), ("gptq", "qweight", "g_idx"), ("int4-order", "weight_packed", "weight_g_idx"),
 ])
 def test_missing_companion(tmp_path, scheme, codes, missing):
     checkpoint = broken(tmp_path, scheme, lambda tensors: tensors.pop(f"{UP}.{missing}"))
@@ -146,6 +147,28 @@ def test_companion_of_another_dtype(tmp_path, scheme, codes, name, dtype):
         tensors[f"{UP}.{name}"] = (dtype, shape, bytes(int(numpy.prod(shape)) * widths[dtype]))
 
     refuse(broken(tmp_path, scheme, change), tmp_path, 3, f"tensor '{UP}.{name}'", f"for '{UP}.{codes}'", f"got {dtype}")
+
+
+def test_scales_of_another_kind(tmp_path):
+    def change(tensors):
+        _, shape, raw = tensors[f"{WEIGHT}_scale"]
+        tensors[f"{WEIGHT}_scale"] = ("U8", shape, raw)
+
+    refuse(broken(tmp_path, "modelopt", change), tmp_path, 3, f"tensor '{WEIGHT}_scale'", "expected [160, 2]", f"for '{WEIGHT}'")
+
+
+@pytest.mark.parametrize("scheme, codes, scales", [
+    ("fp8", "weight", "weight_scale_inv"), ("fp8-rows", "weight", "weight_scale"), ("int8", "weight", "weight_scale"),
+    ("mxfp4", "weight_packed", "weight_scale"), ("modelopt", "weight", "weight_scale"),
+    ("nvfp4", "weight_packed", "weight_global_scale"), ("int4", "weight_packed", "weight_scale"), ("gptq", "qweight", "g_idx"),
+    ("awq", "qweight", "qzeros"),
+])
+def test_codes_and_scales_that_config_json_does_not_mention(tmp_path, scheme, codes, scales):
+    checkpoint = broken(tmp_path, scheme)
+    edit_json(checkpoint / "config.json", lambda config: config.pop("quantization_config"))
+    down = "model.layers.0.mlp.down_proj"
+    refuse(checkpoint, tmp_path, 3, f"config.json: tensor '{down}.{codes}'", "expected quantization_config",
+           f"beside '{down}.{scales}'")
 
 
 def test_two_tensors_of_scales(tmp_path):
