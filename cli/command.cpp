@@ -191,6 +191,7 @@ Result<PlanOptions> ToPlanOptions(const PlanFlags& flags, bool with_projector) {
   if (flags.outtype == "f32") options.outtype = OutType::kF32;
   if (flags.outtype == "f16") options.outtype = OutType::kF16;
   if (flags.outtype == "bf16") options.outtype = OutType::kBF16;
+  options.zero_non_finite = flags.quantize.non_finite == "zero";
   options.keep_mtp = !flags.no_mtp;
   options.with_projector = with_projector;
   options.pre = flags.pre;

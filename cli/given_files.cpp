@@ -28,8 +28,10 @@ Status CheckNotInput(const std::string& output, std::initializer_list<std::strin
 
 Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
                      const std::string& chat_template) {
-  SLUICE_TRY(CheckNotInput(output, {chat_template, quantize.imatrix, quantize.tensor_types_file}));
-  std::error_code error;
+  for (const std::string& written : {output, quantize.save_types}) {
+    SLUICE_TRY(
+        CheckNotInput(written, {chat_template, quantize.imatrix, quantize.tensor_types_file}));
+  }
   if (!quantize.save_types.empty() && !output.empty() &&
       PlaceOf(output) == PlaceOf(quantize.save_types)) {
     return MakeError(ErrorCode::kUsage, "two outputs are the same").In(output);

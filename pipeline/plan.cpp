@@ -270,7 +270,8 @@ Status Planner::LoadCheckpoint() {
 Status Planner::FindQuantized() {
   SLUICE_ASSIGN(mlx_, FoldMlxTensors(config_->config, shards_));
   if (mlx_.empty()) {
-    SLUICE_ASSIGN(packed_, FindPackedTensors(plan_.folder, config_->config, shards_, problems_));
+    SLUICE_ASSIGN(packed_, FindPackedTensors(plan_.folder, config_->config, shards_,
+                                             options_.zero_non_finite, problems_));
     plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
     return Problems();
   }

@@ -39,6 +39,9 @@ struct PlanOptions {
   Settings overrides;  // --set
   // Quantize the model file; nullptr: leave it in --outtype.
   std::shared_ptr<const QuantizeRequest> quantize;
+  // Values of packed weights whose scale is no finite number become 0; else they are an error, when
+  // they are read.
+  bool zero_non_finite = false;
   std::uint64_t max_shard_bytes = 0;  // of the model's tensors in one file; 0: all
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "stages/kernels/cast.h"
 #include "stages/packed_field.h"
 #include "stages/tensor_expr.h"
 
@@ -15,7 +16,7 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kRepairOrZero =
-    "repair the checkpoint, or take 0 for such values with --nan zero";
+    "repair the checkpoint, or take 0 for such values with --type TYPE --nan zero";
 
 // Elements dequantised at once: their numbers stay in the first-level cache.
 constexpr std::uint64_t kTileElements = 1024;
@@ -133,11 +134,14 @@ class Unpacker::Impl {
     return Ok();
   }
 
-  Status DequantizeRun(const PackedPosition& at, std::uint64_t count, float* out) {
+  // Gives how many values became 0.
+  Result<std::uint64_t> DequantizeRun(const PackedPosition& at, std::uint64_t count, float* out) {
     std::array<float, kTileElements> scales;
     SLUICE_TRY(codes_.Values(at, count, out));
     SLUICE_TRY(GroupValues(scales_, at, count, scales.data()));
     if (global_) SLUICE_TRY(ApplyGlobal(at.matrix, count, scales.data()));
+    const bool has_bad_scale = kernels::HasNonFinite({scales.data(), count});
+    if (has_bad_scale && !packed_.zero_non_finite) return ScaleError(at, scales);
     if (zeros_) {
       std::array<float, kTileElements> zeros;
       SLUICE_TRY(GroupValues(*zeros_, at, count, zeros.data()));
@@ -146,7 +150,7 @@ class Unpacker::Impl {
       for (std::uint64_t k = 0; k < count; ++k) out[k] -= packed_.zero_shift;
     }
     for (std::uint64_t k = 0; k < count; ++k) out[k] *= scales[k];
-    return Ok();
+    return has_bad_scale ? ZeroWithoutScale({scales.data(), count}, out) : 0;
   }
 
   // Gives how many values became 0.
@@ -232,7 +236,44 @@ class Unpacker::Impl {
         .Actual(fmt::format("{} at position {}", group, position));
   }
 
+  static std::uint64_t ZeroWithoutScale(std::span<const float> scales, float* out) {
+    std::uint64_t zeroed = 0;
+    for (std::size_t k = 0; k < scales.size(); ++k) {
+      if (std::isfinite(scales[k])) continue;
+      out[k] = 0;
+      ++zeroed;
+    }
+    return zeroed;
+  }
+
+  // About the first of `scales`, those of the elements from `at` on, that is not finite.
+  Error ScaleError(PackedPosition at, std::span<const float> scales) {
+    std::size_t first = 0;
+    while (std::isfinite(scales[first])) ++first;
+    at.column += first;
+    if (groups_) {
+      std::uint64_t& position = packed_.groups->of_rows ? at.row : at.column;
+      SLUICE_ASSIGN(position, GroupOf(position));
+    }
+    float scale = 0;
+    SLUICE_TRY(scales_.Values(at, 1, &scale));
+    const std::uint64_t bit = BitOf(packed_.scales, at);
+    std::string found = fmt::format("{} in element {}", scale, bit / BitsOf(packed_.scales.number));
+    if (std::isfinite(scale)) {
+      found += fmt::format(", {} once {} '{}'", scales[first],
+                           packed_.global_divides ? "divided by" : "times", packed_.global->name);
+    }
+    return MakeError(ErrorCode::kCorrupt, "a scale that is no finite number")
+        .In(sources_.PathOf(packed_.scales.shard))
+        .At(packed_.scales.name)
+        .AtOffset(packed_.scales.byte_offset + bit / 8)
+        .Expected(fmt::format("finite scales for '{}'", packed_.codes.name))
+        .Actual(found)
+        .Advice(kRepairOrZero);
+  }
+
   Status ApplyGlobal(std::uint64_t matrix, std::uint64_t count, float* scales) {
+    SLUICE_TRY(CheckGlobal(matrix));
     float global = 0;
     SLUICE_TRY(global_->Values({matrix, 0, 0}, 1, &global));
     for (std::uint64_t k = 0; k < count; ++k) {
@@ -246,27 +287,33 @@ class Unpacker::Impl {
     const bool is_mx = *packed_.blocks == gguf::TensorType::kMXFP4;
     const bool is_nan = is_mx || (scale | std::byte{0x80}) == std::byte{0xFF};  // else negative
     if (is_nan && packed_.zero_non_finite) return Ok();
+    const std::uint64_t byte = BitOf(packed_.scales, at) / 8;
     return MakeError(ErrorCode::kCorrupt, "a scale that is no number or negative")
+        .In(sources_.PathOf(packed_.scales.shard))
         .At(packed_.scales.name)
+        .AtOffset(packed_.scales.byte_offset + byte)
         .Expected(fmt::format("positive scales for '{}'", packed_.codes.name))
-        .Actual(fmt::format("byte {:#04x} for row {}, column {}", std::to_integer<unsigned>(scale),
-                            at.row, at.column))
+        .Actual(fmt::format("byte {:#04x} in element {}, for row {}, column {}",
+                            std::to_integer<unsigned>(scale), byte, at.row, at.column))
         .Advice(is_nan ? kRepairOrZero : "");
   }
 
-  // The scale of the scales is written to a tensor of its own, where 0 takes the place of what is
-  // not finite.
+  // Where values without a scale become 0, the F32 that repacked blocks have beside them does.
   Status CheckGlobal(std::uint64_t matrix) {
     if (!global_ || packed_.zero_non_finite) return Ok();
     float global = 0;
     SLUICE_TRY(global_->Values({matrix, 0, 0}, 1, &global));
-    if (std::isfinite(packed_.global_divides ? 1 / global : global)) return Ok();
+    const bool is_usable = std::isfinite(packed_.global_divides ? 1 / global : global);
+    if (is_usable && std::isfinite(global)) return Ok();
+    const std::uint64_t bit = BitOf(*packed_.global, {matrix, 0, 0});
     return MakeError(ErrorCode::kCorrupt, "a scale of the scales that is not finite")
+        .In(sources_.PathOf(packed_.global->shard))
         .At(packed_.global->name)
+        .AtOffset(packed_.global->byte_offset + bit / 8)
         .Expected(fmt::format("a finite number{} for '{}'",
                               packed_.global_divides ? " that others can be divided by" : "",
                               packed_.codes.name))
-        .Actual(fmt::format("{}", global))
+        .Actual(fmt::format("{} in element {}", global, bit / BitsOf(packed_.global->number)))
         .Advice(kRepairOrZero);
   }
 
@@ -286,11 +333,16 @@ Unpacker::~Unpacker() = default;
 
 Status Unpacker::CheckIntact() const { return impl_->CheckIntact(); }
 
-Status Unpacker::Dequantize(std::uint64_t first, std::span<float> out) {
-  return impl_->ForEachRow(first, out.size(), kTileElements,
-                           [&](const PackedPosition& at, std::uint64_t count, std::uint64_t done) {
-                             return impl_->DequantizeRun(at, count, out.data() + done);
-                           });
+Result<std::uint64_t> Unpacker::Dequantize(std::uint64_t first, std::span<float> out) {
+  std::uint64_t zeroed = 0;
+  const auto dequantize = [&](const PackedPosition& at, std::uint64_t count,
+                              std::uint64_t done) -> Status {
+    SLUICE_ASSIGN(const std::uint64_t more, impl_->DequantizeRun(at, count, out.data() + done));
+    zeroed += more;
+    return Ok();
+  };
+  SLUICE_TRY(impl_->ForEachRow(first, out.size(), kTileElements, dequantize));
+  return zeroed;
 }
 
 Result<std::uint64_t> Unpacker::Repack(std::uint64_t first, std::uint64_t elements,

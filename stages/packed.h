@@ -89,7 +89,7 @@ struct PackedSource {
   std::string words{};  // for people: "dequantise FP8 with a scale for each 128 x 128"
   // The type whose blocks hold the same codes and scales, all but the global one.
   std::optional<gguf::TensorType> blocks{};
-  // When repacked: values whose scale is no number become 0, else they are an error.
+  // Values whose scale is no finite number become 0, else they are an error.
   bool zero_non_finite = false;
 
   [[nodiscard]] std::uint64_t elements() const { return matrices * rows * columns; }
@@ -119,9 +119,10 @@ class Unpacker {
   Unpacker& operator=(const Unpacker&) = delete;
 
   // The values of elements [first, first + out.size()) in storage order: in F32, the scale times
-  // or over the global one rounded first, then (code - zero) * scale. kCorrupt for a group number
-  // out of range, kIo.
-  Status Dequantize(std::uint64_t first, std::span<float> out);
+  // or over the global one rounded first, then (code - zero) * scale. Gives how many values became
+  // 0. kCorrupt for a group number out of range, and for a scale or global scale that is not
+  // finite, unless such values become 0; kIo.
+  Result<std::uint64_t> Dequantize(std::uint64_t first, std::span<float> out);
   // The same elements as blocks of packed.blocks, without the global scale, bit by bit. Gives how
   // many values became 0. kCorrupt for a scale that such a block cannot hold, and for a global
   // scale that is not finite, unless such values become 0. REQUIRES: whole blocks.

@@ -72,6 +72,11 @@ PackedPosition PositionOf(const PackedSource& packed, std::uint64_t element) {
   return {row / packed.rows, row % packed.rows, element % packed.columns};
 }
 
+std::uint64_t BitOf(const PackedField& field, const PackedPosition& at) {
+  return field.matrix.Word(at.matrix) + field.row.Word(at.row) + field.row.Shift(at.row) +
+         field.column.Word(at.column) + field.column.Shift(at.column);
+}
+
 FieldReader::FieldReader(const SourceSet& sources, const PackedField& field)
     : sources_(sources), field_(field), mapped_(sources.Bytes(field.shard)) {
   const PackedAxis& axis = field.column;

@@ -23,6 +23,8 @@ struct PackedPosition {
   std::uint64_t column;
 };
 [[nodiscard]] PackedPosition PositionOf(const PackedSource& packed, std::uint64_t element);
+// Where the number of an element begins, from the field's start.
+[[nodiscard]] std::uint64_t BitOf(const PackedField& field, const PackedPosition& at);
 
 // Made for one slab by one thread; sources and field must outlive it.
 class FieldReader {

@@ -102,7 +102,7 @@ class StagingReader {
     return Ok();
   }
 
-  // Values that were read and became 0, because they were no numbers.
+  // Values that were read and became 0, because their scales were no numbers.
   [[nodiscard]] std::uint64_t zeroed() const { return zeroed_; }
   [[nodiscard]] Status CheckIntact() const { return unpacker_ ? unpacker_->CheckIntact() : Ok(); }
 
@@ -114,13 +114,14 @@ class StagingReader {
       const std::uint64_t offset = segment_.byte_offset + SourceBytes(segment_, source);
       return sources_.ReadAt(segment_.shard, offset, target);
     }
-    if (segment_.blocks) {
-      SLUICE_ASSIGN(const std::uint64_t zeroed, unpacker_->Repack(source, elements, target));
-      zeroed_ += zeroed;
-      return Ok();
-    }
     // Slab buffers are aligned, and every run of F32 is a multiple of its size.
-    return unpacker_->Dequantize(source, {reinterpret_cast<float*>(target.data()), elements});
+    SLUICE_ASSIGN(
+        const std::uint64_t zeroed,
+        segment_.blocks
+            ? unpacker_->Repack(source, elements, target)
+            : unpacker_->Dequantize(source, {reinterpret_cast<float*>(target.data()), elements}));
+    zeroed_ += zeroed;
+    return Ok();
   }
 
   const SourceSet& sources_;

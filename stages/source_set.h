@@ -38,6 +38,10 @@ class SourceSet {
                                 std::vector<std::vector<std::byte>> generated,
                                 std::uint64_t machine_memory = PhysicalMemoryBytes());
 
+  // Of the shard's file; empty for a generated one.
+  [[nodiscard]] const std::string& PathOf(std::uint32_t shard) const {
+    return sources_[shard].file.path;
+  }
   // Where the shard lies in memory; empty for a shard that must be read into a buffer.
   [[nodiscard]] std::span<const std::byte> Bytes(std::uint32_t shard) const;
   [[nodiscard]] bool MustRead(std::uint32_t shard) const;

@@ -37,6 +37,7 @@ Result<Plan> PlanSource(const MeasureFlags& flags) {
   if (std::filesystem::is_directory(source, error)) {
     SLUICE_ASSIGN(PlanOptions options, ToPlanOptions(flags.plan, false));
     options.with_tokenizer = false;
+    options.zero_non_finite = flags.non_finite == "zero";
     return MakePlan(source, options);
   }
   const bool has_checkpoint_flags =

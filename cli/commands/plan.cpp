@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
+#include "cli/given_files.h"
 #include "cli/metadata_text.h"
 #include "cli/progress.h"
 #include "core/machine.h"
@@ -23,6 +24,7 @@ struct PlanCommandFlags {
   PlanFlags plan;
   bool with_projector = false;
   bool json = false;
+  bool force = false;
   std::uint64_t memory = kDefaultMemoryBytes;
   std::string output = ".";
 };
@@ -118,6 +120,7 @@ void PrintPlanJson(const Plan& plan, std::optional<std::uint64_t> free_bytes,
 }
 
 Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
+  SLUICE_TRY(CheckNotGiven("", flags.plan.quantize, flags.plan.chat_template));
   SLUICE_ASSIGN(const PlanOptions options, ToPlanOptions(flags.plan, flags.with_projector));
   SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, options));
   ProgressPrinter progress(context.quiet ? ProgressMode::kNone : ProgressMode::kAuto);
@@ -125,7 +128,7 @@ Result<Plan> Run(const PlanCommandFlags& flags, const Context& context) {
   run.memory_bytes = flags.memory;
   run.on_progress = [&](const Progress& now) { progress.Update(now); };
   const Status chosen =
-      QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, /*overwrite=*/false, plan);
+      QuantizeToTargetOf(flags.plan.quantize, run, context.quiet, flags.force, plan);
   progress.Finish();
   SLUICE_TRY(chosen);
   return plan;
@@ -145,6 +148,8 @@ void AddPlan(CLI::App& app, Context& context) {
   command->add_flag("--mmproj", flags->with_projector,
                     "Also plan the separate vision file; default: the model alone");
   AddMemory(*command, flags->memory);
+  command->add_flag("--force", flags->force,
+                    "Replace a file of --save-types that exists; default: refuse");
   command->add_flag("--json", flags->json, "Print JSON (docs/json.md); default: text");
   command->callback([flags, &context] {
     const Result<Plan> plan = Run(*flags, context);

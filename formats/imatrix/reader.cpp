@@ -13,18 +13,35 @@
 namespace sluice::imatrix {
 namespace {
 
+// Mean squares that no activations have: the encoders' products of weights would overflow, and the
+// result would be blamed on the values, or nobody.
+constexpr float kMaxWeight = 1e16F;
+
+std::string PlaceOf(const Entry& entry, std::uint64_t value) {
+  const std::uint64_t columns = entry.values / entry.divisors.size();
+  if (entry.divisors.size() == 1) return fmt::format("column {}", value);
+  return fmt::format("matrix {}, column {}", value / columns, value % columns);
+}
+
 // A sum of squares is finite and not negative.
 Status CheckSums(std::span<const std::byte> file, const Entry& entry) {
   const std::byte* sums = file.data() + entry.offset;
+  const std::uint64_t columns = entry.values / entry.divisors.size();
   for (std::uint64_t i = 0; i < entry.values; ++i) {
     float sum;
     std::memcpy(&sum, sums + i * sizeof sum, sizeof sum);
-    if (std::isfinite(sum) && sum >= 0) continue;
+    const bool is_sum = std::isfinite(sum) && sum >= 0;
+    const float divisor = entry.divisors[i / columns];
+    if (is_sum && (divisor <= 0 || sum / divisor <= kMaxWeight)) continue;
     return MakeError(ErrorCode::kCorrupt, "unusable importance")
         .At(entry.name)
         .AtOffset(entry.offset + i * sizeof sum)
-        .Expected("a finite sum of squares")
-        .Actual(fmt::format("{}", sum));
+        .Expected(is_sum ? fmt::format("a mean square of at most {}", kMaxWeight)
+                         : "a finite sum of squares")
+        .Actual(is_sum && divisor != 1
+                    ? fmt::format("{} / {} for {}", sum, divisor, PlaceOf(entry, i))
+                    : fmt::format("{} for {}", sum, PlaceOf(entry, i)))
+        .Advice("collect the importance matrix again, or convert without --imatrix");
   }
   return Ok();
 }

@@ -19,7 +19,7 @@ namespace sluice::imatrix {
 class Reader {
  public:
   // Reads and checks a file of either form. kMissing, kIo; kCorrupt, with entry and offset, for
-  // anything that is not valid, also for sums that are negative or not finite.
+  // anything that is not valid, also for sums that are negative, not finite, or no activations'.
   static Result<Reader> Open(const std::string& path);
 
   [[nodiscard]] const std::string& path() const { return file_.path(); }

@@ -116,7 +116,8 @@ class FolderPlanner {
   Status FindPackedWeights(const std::string& config_path) {
     SLUICE_ASSIGN(const json::Document config, json::Document::Load(config_path, kMaxTextBytes));
     std::vector<Error> problems;
-    SLUICE_ASSIGN(packed_, FindPackedTensors(result_.plan.folder, config, shards_, problems));
+    SLUICE_ASSIGN(packed_, FindPackedTensors(result_.plan.folder, config, shards_,
+                                             options_.zero_non_finite, problems));
     if (!problems.empty()) return JoinErrors(std::move(problems));
     return Ok();
   }

@@ -11,8 +11,8 @@
 namespace sluice {
 
 PackedGroups::PackedGroups(const QuantizationConfig& config, const safetensors::ShardSet& shards,
-                           std::vector<Error>& problems)
-    : config_(config), shards_(shards), problems_(problems) {
+                           bool zero_non_finite, std::vector<Error>& problems)
+    : config_(config), shards_(shards), zero_non_finite_(zero_non_finite), problems_(problems) {
   for (std::size_t shard = 0; shard < shards.shards.size(); ++shard) {
     for (const safetensors::TensorInfo& info : shards.shards[shard].header.tensors) {
       parts_.push_back({&info, static_cast<std::uint32_t>(shard)});
@@ -132,6 +132,7 @@ void PackedGroups::Add(const PackedPart& codes, std::string name, std::vector<st
   tensor.info = {std::move(name), Dtype::kBF16, std::move(shape), codes.info->offset,
                  codes.info->bytes};
   tensor.transposed = transposed;
+  source.zero_non_finite = zero_non_finite_;
   tensor.source = std::make_shared<const PackedSource>(std::move(source));
 }
 

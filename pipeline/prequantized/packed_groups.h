@@ -18,7 +18,7 @@ namespace sluice {
 class PackedGroups {
  public:
   PackedGroups(const QuantizationConfig& config, const safetensors::ShardSet& shards,
-               std::vector<Error>& problems);
+               bool zero_non_finite, std::vector<Error>& problems);
   PackedGroups(const PackedGroups&) = delete;
   PackedGroups& operator=(const PackedGroups&) = delete;
 
@@ -63,6 +63,7 @@ class PackedGroups {
  private:
   const QuantizationConfig& config_;
   const safetensors::ShardSet& shards_;
+  bool zero_non_finite_;
   std::vector<Error>& problems_;
   std::vector<PackedPart> parts_;
   std::unordered_map<std::string_view, const PackedPart*> by_name_;

@@ -23,11 +23,15 @@ std::string PackedScaleShapes(const QuantizationConfig& config, const StackExten
   return "a group of integer weights in config_groups";
 }
 
-// A list that assigns rows or columns to groups, if there is one.
+// Adds the list that assigns rows or columns to groups, if there is one. False and a problem when
+// it is none, or missing where the scheme needs it.
 bool AddGroups(PackedGroups& groups, const PackedPart& codes, const std::string& name,
-               std::uint64_t length, std::uint64_t num_groups, bool of_rows, PackedSource& source) {
-  const PackedPart* const list = groups.Find(name);
-  if (list == nullptr) return true;
+               std::uint64_t length, std::uint64_t num_groups, bool of_rows,
+               const WeightScheme& scheme, PackedSource& source) {
+  const bool is_needed = scheme.lists_groups && num_groups > 1;
+  const PackedPart* const list =
+      is_needed ? groups.Need(codes, name, {Dtype::kI32}) : groups.Find(name);
+  if (list == nullptr) return !is_needed;
   if (!groups.HasDtype(codes, *list, {Dtype::kI32}) || !groups.HasShape(codes, *list, {length})) {
     return false;
   }
@@ -68,7 +72,8 @@ void AddPacked(PackedGroups& groups, const PackedPart& codes, const PackedPart& 
     source.zeros->row = {per_word, num_groups * kWordBits, static_cast<std::uint32_t>(scheme.bits)};
     source.zero_shift = 0;
   }
-  if (!AddGroups(groups, codes, name + "_g_idx", full.columns, num_groups, false, source)) return;
+  if (!AddGroups(groups, codes, name + "_g_idx", full.columns, num_groups, false, scheme, source))
+    return;
   std::vector<std::uint64_t> shape = codes.info->shape;
   shape.back() = full.columns;
   source.words = IntegerWords(scheme, source);
@@ -171,7 +176,8 @@ void TakeWords(PackedGroups& groups, const PackedPart& codes, const std::string&
   source.zeros->row.stride_bits = zeros->info->shape.back() * kWordBits;
   source.zeros->column = packed;
   source.zero_shift = groups.config().stores_zeros_less_one ? 1 : 0;
-  if (!is_awq && !AddGroups(groups, codes, base + "g_idx", inputs, num_groups, true, source)) {
+  if (!is_awq &&
+      !AddGroups(groups, codes, base + "g_idx", inputs, num_groups, true, scheme, source)) {
     return;
   }
   source.words = IntegerWords(scheme, source);

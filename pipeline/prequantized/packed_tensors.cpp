@@ -60,7 +60,9 @@ void Visit(PackedGroups& groups, const PackedPart& part) {
       if (dtype == Dtype::kI8 && name.ends_with(".weight")) return TakeScaled(groups, part);
       break;
     case QuantMethod::kModelOpt:
-      if (dtype == Dtype::kU8) return TakeFp4(groups, part, name, "_scale_2", false);
+      if (dtype == Dtype::kU8 && !name.ends_with("_scale")) {
+        return TakeFp4(groups, part, name, "_scale_2", false);
+      }
       break;
     case QuantMethod::kFp8:
       break;
@@ -95,9 +97,39 @@ void CheckCompanion(PackedGroups& groups, const std::string& name) {
   }
 }
 
+bool IsPlain(Dtype dtype) {
+  return dtype == Dtype::kF64 || dtype == Dtype::kF32 || dtype == Dtype::kF16 ||
+         dtype == Dtype::kBF16;
+}
+
+// A problem for the first codes and scales of a checkpoint that does not say what they are.
+void CheckNoneIsPacked(const std::string& config_path, const safetensors::ShardSet& shards,
+                       std::vector<Error>& problems) {
+  const QuantizationConfig none;
+  PackedGroups groups(none, shards, /*zero_non_finite=*/false, problems);
+  for (const PackedPart& part : groups.parts()) {
+    const std::string& name = part.info->name;
+    for (const Companion& companion : kCompanions) {
+      if (!name.ends_with(companion.suffix)) continue;
+      const std::string codes =
+          WithoutSuffix(name, companion.suffix) + std::string(companion.codes);
+      const PackedPart* weight = groups.Find(codes);
+      if (weight == nullptr) weight = groups.Find(codes + "_packed");
+      if (weight == nullptr || IsPlain(weight->info->dtype)) continue;
+      return groups.Report(MakeError(ErrorCode::kMissing, "quantized weights, but nothing says how")
+                               .In(config_path)
+                               .At(weight->info->name)
+                               .Expected("quantization_config")
+                               .Actual(fmt::format("none, and codes in {} beside '{}'",
+                                                   DtypeName(weight->info->dtype), name))
+                               .Advice("take config.json from where the weights are from"));
+    }
+  }
+}
+
 PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::ShardSet& shards,
-                         std::vector<Error>& problems) {
-  PackedGroups groups(config, shards, problems);
+                         bool zero_non_finite, std::vector<Error>& problems) {
+  PackedGroups groups(config, shards, zero_non_finite, problems);
   const std::size_t before = problems.size();
   for (const PackedPart& part : groups.parts()) Visit(groups, part);
   // Companions of weights with a problem are left over, which is no problem of its own.
@@ -124,11 +156,14 @@ PackedTensors FindPacked(const QuantizationConfig& config, const safetensors::Sh
 }  // namespace
 
 Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
-                                        const safetensors::ShardSet& shards,
+                                        const safetensors::ShardSet& shards, bool zero_non_finite,
                                         std::vector<Error>& problems) {
   SLUICE_ASSIGN(const auto quantization, ReadQuantizationConfig(folder, config));
-  if (!quantization) return PackedTensors();
-  return FindPacked(*quantization, shards, problems);
+  if (!quantization) {
+    CheckNoneIsPacked(config.path(), shards, problems);
+    return PackedTensors();
+  }
+  return FindPacked(*quantization, shards, zero_non_finite, problems);
 }
 
 }  // namespace sluice

@@ -136,6 +136,8 @@ Status ReadGptq(json::Element object, QuantizationConfig& config) {
     return Unknown("GPTQ weights in this format", "gptq or gptq_v2", format);
   }
   config.stores_zeros_less_one = format == "gptq";
+  config.schemes.front().lists_groups =
+      json::AsBool(json::Find(object, "desc_act")).value_or(false);
   return Ok();
 }
 
@@ -160,6 +162,14 @@ Status CheckFormat(json::Element object) {
                  fmt::format("one of {}", fmt::join(kFormats, ", ")), *format);
 }
 
+// actorder: "weight" and "static" leave groups of neighbours; true is the oldest way to say
+// "group".
+bool ListsGroups(json::Element weights) {
+  const auto value = json::Find(weights, "actorder");
+  const std::string order = AsciiLower(json::AsString(value).value_or(""));
+  return order == "group" || order == "dynamic" || json::AsBool(value).value_or(false);
+}
+
 Status ReadCompressedTensors(json::Element object, QuantizationConfig& config) {
   SLUICE_TRY(CheckFormat(object));
   const auto value = json::Find(object, "config_groups");
@@ -178,6 +188,7 @@ Status ReadCompressedTensors(json::Element object, QuantizationConfig& config) {
                                : CheckBits(scheme.bits, {2, 4, 8}));
     SLUICE_ASSIGN(scheme.group_size, ReadSize(*weights, "group_size"));
     SLUICE_TRY(ReadBlock(*weights, "block_structure", scheme));
+    scheme.lists_groups = ListsGroups(*weights);
     config.schemes.push_back(scheme);
   }
   if (!config.schemes.empty()) return Ok();

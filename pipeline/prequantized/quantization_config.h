@@ -22,6 +22,7 @@ struct WeightScheme {
   std::uint64_t group_size = 0;  // inputs that share a scale; 0: all
   std::uint64_t block_rows = 0;  // scales for blocks of that shape; 0: none
   std::uint64_t block_columns = 0;
+  bool lists_groups = false;  // a list says which inputs share a scale (activation order)
 };
 
 // A module that is not quantized: its name or that of a part or a parent, a pattern with '*', or

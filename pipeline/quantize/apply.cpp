@@ -38,7 +38,7 @@ void SetType(const QuantizeRequest& request, const TypeChoice& choice,
              PlannedTensor& tensor) {
   tensor.reason = choice.reason;
   if (choice.type == tensor.record.type) return;
-  if (Repack(choice.type, ollama, request.zero_non_finite, tensor)) return;
+  if (Repack(choice.type, ollama, tensor)) return;
   tensor.expr.quantizing = QuantizingOf(request, tensor.record, importance, entry);
   tensor.record.type = choice.type;
   tensor.expr.type = choice.type;

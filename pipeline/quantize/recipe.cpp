@@ -122,7 +122,7 @@ class TypeChooser {
   };
 
   static Facts FactsOfModel(const ModelFacts& model, const QuantizeOptions& options);
-  void MatchRules();
+  Status MatchRules();
   void WarnOfIdleRules();
   void CountTensors();
 
@@ -162,7 +162,7 @@ Facts TypeChooser::FactsOfModel(const ModelFacts& model, const QuantizeOptions& 
 }
 
 // Finds the rule of each tensor. A pattern found in no name is a mistake.
-void TypeChooser::MatchRules() {
+Status TypeChooser::MatchRules() {
   const std::vector<TypeRule>& rules = options_.rules;
   rule_of_.assign(tensors_.size(), nullptr);
   rule_has_match_.assign(rules.size(), false);
@@ -170,7 +170,8 @@ void TypeChooser::MatchRules() {
   for (std::size_t t = 0; t < tensors_.size(); ++t) {
     for (std::size_t r = 0; r < rules.size(); ++r) {
       if (rule_of_[t] != nullptr && rule_has_match_[r]) continue;
-      if (!rules[r].Matches(tensors_[t].name)) continue;
+      SLUICE_ASSIGN(const bool matches, rules[r].Matches(tensors_[t].name));
+      if (!matches) continue;
       rule_has_match_[r] = true;
       if (rule_of_[t] == nullptr) rule_of_[t] = &rules[r];
     }
@@ -182,6 +183,7 @@ void TypeChooser::MatchRules() {
                             .Actual(rules[r].text)
                             .Advice("the pattern is searched in names like blk.0.ffn_down.weight"));
   }
+  return Ok();
 }
 
 void TypeChooser::WarnOfIdleRules() {
@@ -351,7 +353,7 @@ Status TypeChooser::Check(const TensorRecord& tensor, const TypeChoice& choice) 
 }
 
 Result<Recipe> TypeChooser::Run() {
-  MatchRules();
+  SLUICE_TRY(MatchRules());
   CountTensors();
   for (std::size_t position = 0; position < tensors_.size(); ++position) {
     Result<TypeChoice> choice = Choose(position);

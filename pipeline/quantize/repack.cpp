@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -74,7 +73,7 @@ PlannedTensor ScalesOf(const PlannedTensor& tensor) {
 
 }  // namespace
 
-bool Repack(gguf::TensorType type, bool ollama, bool zero_non_finite, PlannedTensor& tensor) {
+bool Repack(gguf::TensorType type, bool ollama, PlannedTensor& tensor) {
   std::vector<Segment>& segments = tensor.expr.segments;
   const std::uint64_t block = gguf::InfoOf(type).block_elements;
   const bool has_global = HasGlobal(segments.front());
@@ -87,13 +86,7 @@ bool Repack(gguf::TensorType type, bool ollama, bool zero_non_finite, PlannedTen
   const std::string_view words = segments.front().packed->words;
   tensor.views.replace(0, words.size(),
                        fmt::format("repack the blocks of {}", gguf::InfoOf(type).name));
-  for (Segment& segment : segments) {
-    segment.blocks = type;
-    if (!zero_non_finite) continue;
-    PackedSource packed = *segment.packed;
-    packed.zero_non_finite = true;
-    segment.packed = std::make_shared<const PackedSource>(std::move(packed));
-  }
+  for (Segment& segment : segments) segment.blocks = type;
   tensor.expr.type = type;
   tensor.record.type = type;
   return true;

@@ -4,8 +4,10 @@
 #include <regex>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
+#include "core/regular_expression.h"
 #include "core/result.h"
 #include "formats/gguf/types.h"
 
@@ -14,13 +16,13 @@ namespace sluice {
 struct TypeRule {
   std::string text;   // as given
   std::string place;  // FILE:LINE where it stands; empty for one of the command line
-  std::regex pattern;
+  // Of an expression with back-references, which std::regex runs without bounds: PCRE2's.
+  std::variant<std::regex, RegularExpression> pattern;
   gguf::TensorType type = gguf::TensorType::kF32;
 
-  // Whether the pattern is found anywhere in the name.
-  [[nodiscard]] bool Matches(std::string_view name) const {
-    return std::regex_search(name.begin(), name.end(), pattern);
-  }
+  // Whether the pattern is found anywhere in the name. kUsage when back-references make that too
+  // much work.
+  [[nodiscard]] Result<bool> Matches(std::string_view name) const;
 };
 
 // Parses "REGEX=TYPE". The part behind the last '=' is the type; the part before it is an

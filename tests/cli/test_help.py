@@ -108,7 +108,7 @@ def test_misspelt_words_get_a_suggestion(arguments, word, suggestion):
 @pytest.mark.parametrize("arguments, words", [
     ([], ["no command", "--help"]),
     (["frobnicate"], ["'frobnicate'", "--help"]),
-    (["plan", "a", "--force"], ["'--force'", "sluice plan --help"]),
+    (["plan", "a", "--no-sync"], ["'--no-sync'", "sluice plan --help"]),
     (["convert", "a", "b", "-x"], ["'-x'", "sluice convert --help"]),
     (["convert"], ["CHECKPOINT", "sluice convert --help"]),
     (["convert", "a"], ["OUT", "sluice convert --help"]),

@@ -287,3 +287,17 @@ def test_a_file_of_types_is_not_replaced(sizes, tmp_path):
     result = run("plan", MODEL, *PRE, "--target-size", sizes[3], "--save-types", lines)
     assert_fails(result, 2, "output exists", lines)
     assert lines.read_text() == "mine"
+    result = run("plan", MODEL, *PRE, "--target-size", sizes[3], "--save-types", lines, "--force")
+    assert result.returncode == 0, result.stderr
+    assert "attn_k" in lines.read_text()
+
+
+@pytest.mark.parametrize("command", ["convert", "plan"])
+@pytest.mark.parametrize("flag, content", [("--tensor-types", "ffn_down=q8_0"), ("--chat-template", "{{ 1 }}")])
+def test_types_do_not_replace_what_is_read(command, flag, content, tmp_path):
+    read = tmp_path / "read"
+    read.write_text(content)
+    out = [tmp_path / "out.gguf"] if command == "convert" else []
+    result = run(command, MODEL, *out, *PRE, "--target-bpw", "8", flag, read, "--save-types", tmp_path / "." / "read", "--force")
+    assert_fails(result, 2, "output is one of the sources", "read")
+    assert read.read_text() == content

@@ -3,14 +3,16 @@ import numpy
 import pytest
 
 from prequantized import Awq, Fp8Blocks, Gptq, Mxfp4, Nvfp4, Packed, Scaled, quantized, tensor
-from sluice_cli import assert_fails, assert_nothing_written, edit_json, load_tensors, refuse, replace_tensors, run
+from sluice_cli import (Gguf, assert_fails, assert_nothing_written, convert, edit_json, encode, load_tensors, read_safetensors,
+                        refuse, replace_tensors, run)
 
 UP = "model.layers.0.mlp.up_proj"
 WEIGHT = f"{UP}.weight"
 SCHEMES = {
-    "fp8": Fp8Blocks(), "fp8-rows": Scaled(lambda shape: (shape[0], 1)), "mxfp4": Mxfp4(), "modelopt": Nvfp4(True),
+    "fp8": Fp8Blocks(), "fp8-rows": Scaled(lambda shape: (shape[0], 1)),
+    "int8": Scaled(lambda shape: (shape[0], 1), "I8"), "mxfp4": Mxfp4(), "modelopt": Nvfp4(True),
     "nvfp4": Nvfp4(False), "int4": Packed(), "int4-zeros": Packed(symmetric=False), "gptq": Gptq(order=True),
-    "awq": Awq(),
+    "awq": Awq(), "int4-order": Packed(order=True),
 }
 
 
@@ -39,7 +41,7 @@ def reshaped(name, shape):
     ("modelopt", "weight", "weight_scale_2"), ("nvfp4", "weight_packed", "weight_scale"),
     ("nvfp4", "weight_packed", "weight_global_scale"), ("int4", "weight_packed", "weight_scale"),
     ("gptq", "qweight", "scales"), ("gptq", "qweight", "qzeros"), ("awq", "qweight", "scales"),
-    ("awq", "qweight", "qzeros"),
+    ("awq", "qweight", "qzeros"), ("gptq", "qweight", "g_idx"), ("int4-order", "weight_packed", "weight_g_idx"),
 ])
 def test_missing_companion(tmp_path, scheme, codes, missing):
     checkpoint = broken(tmp_path, scheme, lambda tensors: tensors.pop(f"{UP}.{missing}"))
@@ -147,6 +149,28 @@ def test_companion_of_another_dtype(tmp_path, scheme, codes, name, dtype):
     refuse(broken(tmp_path, scheme, change), tmp_path, 3, f"tensor '{UP}.{name}'", f"for '{UP}.{codes}'", f"got {dtype}")
 
 
+def test_scales_of_another_kind(tmp_path):
+    def change(tensors):
+        _, shape, raw = tensors[f"{WEIGHT}_scale"]
+        tensors[f"{WEIGHT}_scale"] = ("U8", shape, raw)
+
+    refuse(broken(tmp_path, "modelopt", change), tmp_path, 3, f"tensor '{WEIGHT}_scale'", "expected [160, 2]", f"for '{WEIGHT}'")
+
+
+@pytest.mark.parametrize("scheme, codes, scales", [
+    ("fp8", "weight", "weight_scale_inv"), ("fp8-rows", "weight", "weight_scale"), ("int8", "weight", "weight_scale"),
+    ("mxfp4", "weight_packed", "weight_scale"), ("modelopt", "weight", "weight_scale"),
+    ("nvfp4", "weight_packed", "weight_global_scale"), ("int4", "weight_packed", "weight_scale"), ("gptq", "qweight", "g_idx"),
+    ("awq", "qweight", "qzeros"),
+])
+def test_codes_and_scales_that_config_json_does_not_mention(tmp_path, scheme, codes, scales):
+    checkpoint = broken(tmp_path, scheme)
+    edit_json(checkpoint / "config.json", lambda config: config.pop("quantization_config"))
+    down = "model.layers.0.mlp.down_proj"
+    refuse(checkpoint, tmp_path, 3, f"config.json: tensor '{down}.{codes}'", "expected quantization_config",
+           f"beside '{down}.{scales}'")
+
+
 def test_two_tensors_of_scales(tmp_path):
     checkpoint = broken(tmp_path, "fp8", lambda tensors: tensors.update(
         {f"{WEIGHT}_scale": tensors[f"{WEIGHT}_scale_inv"]}))
@@ -170,6 +194,93 @@ def test_group_number_without_scales(tmp_path, scheme, name, scales, group):
                  f"0 to 3, the groups of '{UP}.{scales}'", f"got {group} at position 17")
 
 
+# ---- Scales that are no numbers ---------------------------------------------------------------------
+
+BITS = {"E8M0 nan": ("U8", b"\xff"), "E4M3 nan": ("F8_E4M3", b"\x7f")}  # that encode() does not know
+BAD_SCALES = [
+    ("fp8", "weight", "weight_scale_inv", "nan"), ("fp8", "weight", "weight_scale_inv", "-inf"),
+    ("fp8-rows", "weight", "weight_scale", "inf"), ("mxfp4", "weight_packed", "weight_scale", "E8M0 nan"),
+    ("modelopt", "weight", "weight_scale", "E4M3 nan"), ("nvfp4", "weight_packed", "weight_scale", "E4M3 nan"),
+    ("int4", "weight_packed", "weight_scale", "nan"), ("int4-zeros", "weight_packed", "weight_scale", "inf"),
+    ("gptq", "qweight", "scales", "nan"), ("awq", "qweight", "scales", "-inf"),
+]
+
+
+def with_scale(scheme, name, value, element=7):
+    """A change that gives one scale another value."""
+    def change(tensors):
+        dtype, shape, raw = tensors[f"{UP}.{name}"]
+        _, bits = BITS.get(value) or (dtype, encode(dtype, [float(value)]))
+        at = element * len(bits)
+        tensors[f"{UP}.{name}"] = (dtype, shape, raw[:at] + bits + raw[at + len(bits):])
+    return change
+
+
+@pytest.mark.parametrize("arguments", [["--outtype", "f32"], ["--type", "Q8_0"], ["--outtype", "bf16", "--io", "read"]],
+                         ids=" ".join)
+@pytest.mark.parametrize("scheme, codes, name, value", BAD_SCALES)
+def test_scale_that_is_no_finite_number(tmp_path, scheme, codes, name, value, arguments):
+    checkpoint = broken(tmp_path, scheme, with_scale(scheme, name, value))
+    result = run("convert", checkpoint, tmp_path / "out.gguf", *arguments)
+    header, _ = read_safetensors(checkpoint / "model.safetensors")
+    begin, end = header[f"{UP}.{name}"]["data_offsets"]
+    width = (end - begin) // numpy.prod(header[f"{UP}.{name}"]["shape"])
+    data = (checkpoint / "model.safetensors").stat().st_size - max(
+        entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__")
+    assert_fails(result, 3, f"model.safetensors: tensor '{UP}.{name}' at byte {data + begin + 7 * width}:",
+                 "a scale that is no finite number", f"finite scales for '{UP}.{codes}'",
+                 f"got {value.split()[-1]} in element 7", "--nan zero")
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("scheme, codes, name, value", BAD_SCALES)
+def test_values_of_such_a_scale_can_be_zeros(tmp_path, scheme, codes, name, value):
+    packed, plain = quantized("llama-tiny", tmp_path, SCHEMES[scheme])
+    tensors = load_tensors(packed)
+    with_scale(scheme, name, value)(tensors)
+    replace_tensors(packed, tensors)
+    result = convert(packed, tmp_path / "out.gguf", "--outtype", "f32", "--type", "F32", "--nan", "zero")
+    convert(plain, tmp_path / "plain.gguf", "--outtype", "f32")
+    values, right = (Gguf(tmp_path / name).tensors["blk.0.ffn_up.weight"].floats() for name in ("out.gguf", "plain.gguf"))
+    zeroed = values != right
+    assert numpy.all(values[zeroed] == 0)
+    covered = {"fp8": 32 * 16, "fp8-rows": 64, "mxfp4": 32}.get(scheme, 16)  # elements that share the scale
+    assert 0.5 * covered < zeroed.sum() <= covered
+    assert f"{covered} values" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--type", "Q4_0"], ["--outtype", "f32"]], ids=" ".join)
+@pytest.mark.parametrize("scheme, codes, name, value, told", [
+    ("modelopt", "weight", "weight_scale_2", "nan", "got nan in element 0"),
+    ("modelopt", "weight", "weight_scale_2", "inf", "got inf in element 0"),
+    ("nvfp4", "weight_packed", "weight_global_scale", "0", "got 0 in element 0"),
+    ("nvfp4", "weight_packed", "weight_global_scale", "inf", "got inf in element 0"),
+])
+def test_scale_of_the_scales_that_is_no_finite_number(tmp_path, scheme, codes, name, value, told, arguments):
+    checkpoint = broken(tmp_path, scheme, with_scale(scheme, name, value, 0))
+    result = run("convert", checkpoint, tmp_path / "out.gguf", *arguments)
+    assert_fails(result, 3, f"tensor '{UP}.{name}'", "that is not finite", f"for '{UP}.{codes}'", told, "--nan zero")
+    assert_nothing_written(tmp_path)
+
+
+def test_scale_that_overflows_with_that_of_the_scales(tmp_path):
+    def change(tensors):
+        with_scale("modelopt", "weight_scale_2", "3e38", 0)(tensors)
+        dtype, shape, raw = tensors[f"{WEIGHT}_scale"]
+        tensors[f"{WEIGHT}_scale"] = (dtype, shape, b"\0" * 5 + b"\x40" + raw[6:])  # 2
+
+    result = run("convert", broken(tmp_path, "modelopt", change), tmp_path / "out.gguf", "--outtype", "f32")
+    assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", f"finite scales for '{WEIGHT}'",
+                 f"got 2 in element 5, inf once times '{WEIGHT}_scale_2'")
+
+
+def test_measuring_and_choosing_types_meet_such_a_scale(tmp_path):
+    checkpoint = broken(tmp_path, "gptq", with_scale("gptq", "scales", "nan"))
+    for command in (["measure", checkpoint, "--type", "Q8_0"], ["plan", checkpoint, "--target-bpw", "9"]):
+        assert_fails(run(*command), 3, f"tensor '{UP}.scales'", f"for '{UP}.qweight'", "element 7")
+        assert run(*command, "--nan", "zero").returncode == 0
+
+
 def convert_repacked(checkpoint, folder, type_name, *arguments):
     return run("convert", checkpoint, folder / "out.gguf", "--type", "Q8_0", "--tensor-type", f"ffn_up={type_name}",
                *arguments)
@@ -186,7 +297,7 @@ def test_scales_that_no_block_holds(tmp_path, scheme, codes, scale, where):
     checkpoint = broken(tmp_path, scheme, change)
     result = convert_repacked(checkpoint, tmp_path, "MXFP4" if scheme == "mxfp4" else "NVFP4", "--nan", "error")
     assert_fails(result, 3, f"tensor '{WEIGHT}_scale'", "no number or negative", f"for '{UP}.{codes}'",
-                 f"byte {scale:#04x} for {where}")
+                 f"byte {scale:#04x} in element 3, for {where}")
     assert ("--nan zero" in result.stderr) == (scale != 0x80)  # which is a number
     assert_nothing_written(tmp_path)
 
@@ -194,14 +305,15 @@ def test_scales_that_no_block_holds(tmp_path, scheme, codes, scale, where):
 @pytest.mark.parametrize("scheme, codes, name, value", [
     ("modelopt", "weight", "weight_scale_2", "nan"), ("modelopt", "weight", "weight_scale_2", "-inf"),
     ("nvfp4", "weight_packed", "weight_global_scale", "nan"), ("nvfp4", "weight_packed", "weight_global_scale", "0"),
+    ("nvfp4", "weight_packed", "weight_global_scale", "inf"),
 ])
-def test_scale_of_the_scales_that_is_not_finite(tmp_path, scheme, codes, name, value):
+def test_repacked_blocks_whose_scale_of_the_scales_is_not_finite(tmp_path, scheme, codes, name, value):
     def change(tensors):
         dtype, shape, _ = tensors[f"{UP}.{name}"]
         tensors[f"{UP}.{name}"] = (dtype, shape, numpy.float32(value).tobytes())
 
     result = convert_repacked(broken(tmp_path, scheme, change), tmp_path, "NVFP4")
-    assert_fails(result, 3, f"tensor '{UP}.{name}'", "that is not finite", f"for '{UP}.{codes}'", f"got {value}",
+    assert_fails(result, 3, f"tensor '{UP}.{name}'", "that is not finite", f"for '{UP}.{codes}'", f"got {value} in element 0",
                  "--nan zero")
     assert_nothing_written(tmp_path)
 

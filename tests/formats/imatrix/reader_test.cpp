@@ -108,9 +108,25 @@ TEST(ImatrixReader, RejectsUnusableSums) {
   EXPECT_THAT(open(std::numeric_limits<float>::quiet_NaN()),
               Fails(ErrorCode::kCorrupt,
                     "f: tensor 'name' at byte 24: unusable importance: expected "
-                    "a finite sum of squares, got nan"));
+                    "a finite sum of squares, got nan for column 1"));
   EXPECT_THAT(open(std::numeric_limits<float>::infinity()), Fails(ErrorCode::kCorrupt, "got inf"));
   EXPECT_THAT(open(-1), Fails(ErrorCode::kCorrupt, "got -1"));
+  EXPECT_THAT(open(1e16F), IsOk());
+  EXPECT_THAT(open(2e16F), Fails(ErrorCode::kCorrupt, "at most 1e+16, got 2e+16 for column 1"));
+}
+
+TEST(ImatrixReader, RejectsUnusableMeansOfAMatrix) {
+  const TempFolder folder;
+  const auto open = [&](float sum, float count) {
+    return Reader::Open(
+        folder.Write("f", GgufFile(ImatrixKeys(), {{"a.in_sum2", {3, 2}, {1, 1, 1, 1, 1, sum}},
+                                                   {"a.counts", {3, 1}, {1, 0, count}}})));
+  };
+  EXPECT_THAT(open(4e16F, 4), IsOk());
+  EXPECT_THAT(open(4e16F, 2), Fails(ErrorCode::kCorrupt,
+                                    "expected a mean square of at most 1e+16, got 4e+16 / 2 for "
+                                    "matrix 2, column 1"));
+  EXPECT_THAT(open(4e16F, 0), IsOk());  // nobody asks for a sum that no activations made
 }
 
 TEST(ImatrixReader, ErrorsNameTheFile) {

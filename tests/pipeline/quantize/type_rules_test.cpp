@@ -16,40 +16,83 @@ using testing::Fails;
 using testing::IsOk;
 using testing::TempFolder;
 
+bool IsFound(const TypeRule& rule, const std::string& name) {
+  const Result<bool> found = rule.Matches(name);
+  EXPECT_THAT(found, IsOk());
+  return found && *found;
+}
+
 TEST(TypeRule, SearchesAnywhereInTheName) {
   const Result<TypeRule> rule = ParseTypeRule(R"(blk\.[0-3]\..*down=Q6_K)");
   ASSERT_THAT(rule, IsOk());
   EXPECT_EQ(rule->type, TensorType::kQ6_K);
-  EXPECT_TRUE(rule->Matches("blk.2.ffn_down_exps.weight"));
-  EXPECT_FALSE(rule->Matches("blk.4.ffn_down_exps.weight"));
+  EXPECT_TRUE(IsFound(*rule, "blk.2.ffn_down_exps.weight"));
+  EXPECT_FALSE(IsFound(*rule, "blk.4.ffn_down_exps.weight"));
 }
 
 TEST(TypeRule, IsLowerCased) {
   const Result<TypeRule> rule = ParseTypeRule(R"(ATTN_\D=q8_0)");  // becomes \d
   ASSERT_THAT(rule, IsOk());
-  EXPECT_TRUE(rule->Matches("blk.0.attn_1.weight"));
-  EXPECT_FALSE(rule->Matches("blk.0.attn_q.weight"));
+  EXPECT_TRUE(IsFound(*rule, "blk.0.attn_1.weight"));
+  EXPECT_FALSE(IsFound(*rule, "blk.0.attn_q.weight"));
 }
 
 TEST(TypeRule, TheLastEqualsSignEndsThePattern) {
   const Result<TypeRule> rule = ParseTypeRule("attn_(?=v)=q5_0");
   ASSERT_THAT(rule, IsOk());
-  EXPECT_TRUE(rule->Matches("attn_v"));
-  EXPECT_FALSE(rule->Matches("attn_k"));
+  EXPECT_TRUE(IsFound(*rule, "attn_v"));
+  EXPECT_FALSE(IsFound(*rule, "attn_k"));
 }
 
 TEST(TypeRule, TakesNoExponentialTime) {
   const Result<TypeRule> rule = ParseTypeRule("(x+x+)+y=q8_0");
   ASSERT_THAT(rule, IsOk());
-  EXPECT_FALSE(rule->Matches(std::string(63, 'x')));
-  EXPECT_TRUE(rule->Matches(std::string(62, 'x') + "y"));
+  EXPECT_FALSE(IsFound(*rule, std::string(63, 'x')));
+  EXPECT_TRUE(IsFound(*rule, std::string(62, 'x') + "y"));
 }
 
 TEST(TypeRule, KnowsBackReferences) {
   const Result<TypeRule> rule = ParseTypeRule(R"(([0-9])\.attn_\1=q8_0)");
   ASSERT_THAT(rule, IsOk());
-  EXPECT_TRUE(rule->Matches("blk.3.attn_3"));
-  EXPECT_FALSE(rule->Matches("blk.3.attn_4"));
+  EXPECT_TRUE(IsFound(*rule, "blk.3.attn_3"));
+  EXPECT_FALSE(IsFound(*rule, "blk.3.attn_4"));
+}
+
+TEST(TypeRule, BackReferencesAreSearchedAnywhereAsInEcmaScript) {
+  const auto finds = [](const std::string& pattern, const std::string& name) {
+    const Result<TypeRule> rule = ParseTypeRule(pattern + "=q8_0");
+    EXPECT_THAT(rule, IsOk());
+    return rule && IsFound(*rule, name);
+  };
+  EXPECT_TRUE(finds(R"((a|b)\1|x)", "cdbb"));
+  EXPECT_TRUE(finds(R"((a|b)\1|x)", "cx"));  // alternatives stay together
+  EXPECT_FALSE(finds(R"((a|b)\1|x)", "cab"));
+  EXPECT_TRUE(finds(R"((q?)\1)", "v"));  // the empty text is found
+  EXPECT_FALSE(finds(R"(^(\w)\w*\1$)", "attn.a"));
+  EXPECT_TRUE(finds(R"(^(\w)[\w.]*\1$)", "attn.a"));
+  EXPECT_FALSE(finds(R"((?:(a)|b)\1)", "b"));  // nothing equals a group that took no part
+}
+
+TEST(TypeRule, BackReferencesTakeNoExponentialTime) {
+  for (const char* const pattern :
+       {R"((.*)*(b|.)*\2zx)", R"((.*)(.*)(.*)(.*)(.*)(.*)\1\2\3\4\5\6zx)"}) {
+    const Result<TypeRule> rule = ParseTypeRule(std::string(pattern) + "=q8_0");
+    ASSERT_THAT(rule, IsOk());
+    EXPECT_THAT(rule->Matches(std::string(60, 'x') + "z"),
+                Fails(ErrorCode::kUsage, "a --tensor-type with back-references takes too much "));
+  }
+}
+
+TEST(TypeRule, RefusesBesideBackReferencesWhatIsNotTheSameForBothLibraries) {
+  for (const char* const pattern :
+       {R"((a)\1\h)", R"((a)\1++)", R"((a{2}+)\1)", R"((a)\1[])", R"((a)\1[^])", R"(\e(a)\1)"}) {
+    EXPECT_THAT(ParseTypeRule(std::string(pattern) + "=q8_0"),
+                Fails(ErrorCode::kUsage, "no regular expression beside back-references: expected no"))
+        << pattern;
+  }
+  for (const char* const pattern : {R"((a)\1\d\.\++)", R"((a\\)+\1)", R"(([*+?]+)\1)"}) {
+    EXPECT_THAT(ParseTypeRule(std::string(pattern) + "=q8_0"), IsOk()) << pattern;
+  }
 }
 
 TEST(TypeRule, RejectsWhatIsNoRule) {
