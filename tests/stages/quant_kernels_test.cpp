@@ -272,11 +272,12 @@ TEST(QuantKernelsIq4, ChoosesTheNearestCodeNextToEveryBorder) {
 
 // ---- What has fast encoders ---------------------------------------------------------------------
 
-TEST(QuantKernelsTypes, MostHaveFastEncoders) {
-  using enum gguf::TensorType;
-  EXPECT_TRUE(kernels::HasFastEncoder(kQ4_K));
-  EXPECT_TRUE(kernels::HasFastEncoder(kIQ3_S));
-  EXPECT_FALSE(kernels::HasFastEncoder(kF16));
+TEST(QuantKernelsTypes, AllButF32HaveFastEncoders) {
+  for (const quant::Codec* codec : quant::Codecs()) {
+    EXPECT_EQ(kernels::HasFastEncoder(codec->type), codec->type != gguf::TensorType::kF32)
+        << gguf::InfoOf(codec->type).name;
+  }
+  EXPECT_EQ(quant::Codecs().size(), 28);
 }
 
 // That the comparisons above are of as many encoders as this processor can run.
