@@ -155,11 +155,20 @@ void CheckRows(const quant::Codec& codec, const Rows& rows) {
   });
 }
 
-// Elements of a test, so that the slow searches do not take most of the time.
+// Elements of a draw: enough blocks to fill the widest vectors and to leave some over, of the types
+// with slow searches fewer.
 std::size_t ElementsFor(gguf::TensorType type) {
-  const bool is_slow = gguf::InfoOf(type).name.starts_with("IQ") &&
-                       type != gguf::TensorType::kIQ4_NL && type != gguf::TensorType::kIQ4_XS;
-  return is_slow ? 512 : 4096;
+  const gguf::TensorTypeInfo& info = gguf::InfoOf(type);
+  const bool is_slow = info.name.starts_with("IQ") && type != gguf::TensorType::kIQ4_NL &&
+                       type != gguf::TensorType::kIQ4_XS;
+  return is_slow ? 8192 : info.block_elements == 256 ? 16384 : 8192;
+}
+
+// How often all distributions are drawn: as many times as the environment asks for.
+std::uint64_t Rounds() {
+  constexpr std::uint64_t kDefault = 5;  // each distribution with each kind of importance
+  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
+  return rounds ? std::strtoull(rounds, nullptr, 10) : kDefault;
 }
 
 class QuantKernels : public ::testing::TestWithParam<const quant::Codec*> {
@@ -167,42 +176,44 @@ class QuantKernels : public ::testing::TestWithParam<const quant::Codec*> {
   const quant::Codec& codec() const { return *GetParam(); }
   std::size_t block() const { return gguf::InfoOf(codec().type).block_elements; }
 
-  // All distributions in rows of any length, without importance and with `importances`.
-  void CheckAll(std::span<const Distribution> importances, Random& random) {
-    for (const Distribution& values : kDistributions) {
-      SCOPED_TRACE(values.name);
-      const std::size_t elements = ElementsFor(codec().type);
-      const std::size_t length = block() * random.Between(1, elements / block());
-      const std::size_t num_rows = random.Between(1, elements / length);
-      const std::vector<float> x = Draw(values, length * num_rows + 1, random);
-      const auto misaligned = std::span(x).subspan(1);
-      if (codec().importance != Importance::kRequired) {
-        ASSERT_NO_FATAL_FAILURE(CheckRows(codec(), {misaligned, length, {}, random.OneIn(2)}));
-      }
-      for (const Distribution& importance : importances) {
-        SCOPED_TRACE(importance.name);
-        const std::vector<float> weights = Draw(importance, length, random);
-        ASSERT_NO_FATAL_FAILURE(CheckRows(codec(), {misaligned, length, weights, random.OneIn(2)}));
-      }
-    }
+  // Rows of any number and length, without importance or with one of the kinds.
+  void CheckDraw(const Distribution& values, const Distribution* importance, Random& random) {
+    const std::size_t elements = ElementsFor(codec().type);
+    const std::size_t length = block() * random.Between(1, elements / block());
+    const std::size_t num_rows = random.Between(1, elements / length);
+    const std::vector<float> x = Draw(values, length * num_rows + 1, random);
+    const auto misaligned = std::span(x).subspan(1);
+    std::vector<float> weights;
+    if (importance != nullptr) weights = Draw(*importance, length, random);
+    CheckRows(codec(), {misaligned, length, weights, random.OneIn(2)});
+    num_blocks_ += misaligned.size() / block();
   }
+
+  // The kinds of importance that make a difference to the type; nullptr: without.
+  std::vector<const Distribution*> Importances() const {
+    std::vector<const Distribution*> kinds;
+    if (codec().importance != Importance::kRequired) kinds.push_back(nullptr);
+    for (const Distribution& importance : kImportances) kinds.push_back(&importance);
+    if (codec().importance == Importance::kIgnored) kinds.resize(2);
+    return kinds;
+  }
+
+  std::size_t num_blocks_ = 0;
 };
 
-// How often all distributions are drawn: as many times as the environment asks for.
-std::uint64_t Rounds() {
-  constexpr std::uint64_t kDefault = 3;
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  return rounds ? std::strtoull(rounds, nullptr, 10) : kDefault;
-}
-
 TEST_P(QuantKernels, GiveTheBytesOfTheScalarCodec) {
-  const std::span<const Distribution> all(kImportances);
-  const auto importances = all.first(codec().importance == Importance::kIgnored ? 1 : all.size());
+  const std::vector<const Distribution*> importances = Importances();
   for (std::uint64_t round = 1; round <= Rounds(); ++round) {
-    SCOPED_TRACE(round);
     Random random(round);
-    ASSERT_NO_FATAL_FAILURE(CheckAll(importances, random));
+    std::uint64_t kind = round;
+    for (const Distribution& values : kDistributions) {
+      const Distribution* const importance = importances[kind++ % importances.size()];
+      SCOPED_TRACE(::testing::Message() << "round " << round << ", " << values.name << ", "
+                                        << (importance ? importance->name : "no importance"));
+      ASSERT_NO_FATAL_FAILURE(CheckDraw(values, importance, random));
+    }
   }
+  RecordProperty("blocks", std::to_string(num_blocks_));
 }
 
 TEST_P(QuantKernels, EncodeOneBlock) {
@@ -259,13 +270,28 @@ TEST(QuantKernelsIq4, ChoosesTheNearestCodeNextToEveryBorder) {
   CheckRows(codec, {x, x.size(), weights, true});
 }
 
-// ---- What has no fast encoder -------------------------------------------------------------------
+// ---- What has fast encoders ---------------------------------------------------------------------
 
-TEST(QuantKernelsTypes, MostHaveFastEncoders) {
-  using enum gguf::TensorType;
-  EXPECT_TRUE(kernels::HasFastEncoder(kQ4_K));
-  EXPECT_TRUE(kernels::HasFastEncoder(kIQ3_S));
-  EXPECT_FALSE(kernels::HasFastEncoder(kF16));
+TEST(QuantKernelsTypes, AllButF32HaveFastEncoders) {
+  for (const quant::Codec* codec : quant::Codecs()) {
+    EXPECT_EQ(kernels::HasFastEncoder(codec->type), codec->type != gguf::TensorType::kF32)
+        << gguf::InfoOf(codec->type).name;
+  }
+  EXPECT_EQ(quant::Codecs().size(), 28);
+}
+
+// That the comparisons above are of as many encoders as this processor can run.
+TEST(QuantKernelsTypes, TargetsAreThoseOfTheProcessor) {
+  const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
+  const auto has = [&](std::int64_t target) { return std::ranges::count(targets, target) == 1; };
+  EXPECT_TRUE(has(HWY_SCALAR) || has(HWY_EMU128));
+#if defined(__x86_64__)
+  EXPECT_TRUE(has(HWY_SSE4));
+  EXPECT_EQ(has(HWY_AVX2), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+  EXPECT_EQ(has(HWY_AVX3),
+            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+#endif
 }
 
 }  // namespace

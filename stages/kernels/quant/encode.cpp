@@ -3,6 +3,7 @@
 #include <array>
 
 #include "formats/quant/codec.h"
+#include "stages/kernels/cast.h"
 #include "stages/kernels/quant/encoders.h"
 
 namespace sluice::kernels {
@@ -15,7 +16,16 @@ struct FastEncoder {
   Encoder encode;
 };
 
+// Single elements. Values that become infinite are found with the other unusable blocks.
+template <std::uint64_t (*kCast)(std::span<const float>, std::byte*)>
+std::uint64_t EncodeHalves(const EncodeJob& job) {
+  kCast({job.rows, job.num_rows * job.row_length}, job.out);
+  return 0;
+}
+
 constexpr std::array kFastEncoders{
+    FastEncoder{TensorType::kF16, EncodeHalves<EncodeF16>},
+    FastEncoder{TensorType::kBF16, EncodeHalves<EncodeBf16>},
     FastEncoder{TensorType::kQ4_0, EncodeQ4_0},
     FastEncoder{TensorType::kQ4_1, EncodeQ4_1},
     FastEncoder{TensorType::kQ5_0, EncodeQ5_0},
@@ -35,6 +45,10 @@ constexpr std::array kFastEncoders{
     FastEncoder{TensorType::kIQ3_S, EncodeIQ3_S},
     FastEncoder{TensorType::kIQ4_NL, EncodeIQ4_NL},
     FastEncoder{TensorType::kIQ4_XS, EncodeIQ4_XS},
+    FastEncoder{TensorType::kTQ1_0, EncodeTQ1_0},
+    FastEncoder{TensorType::kTQ2_0, EncodeTQ2_0},
+    FastEncoder{TensorType::kQ1_0, EncodeQ1_0},
+    FastEncoder{TensorType::kQ2_0, EncodeQ2_0},
     FastEncoder{TensorType::kMXFP4, EncodeMXFP4},
     FastEncoder{TensorType::kNVFP4, EncodeNVFP4},
 };

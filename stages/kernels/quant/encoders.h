@@ -39,6 +39,10 @@ std::uint64_t EncodeIQ3_XXS(const EncodeJob& job);
 std::uint64_t EncodeIQ3_S(const EncodeJob& job);
 std::uint64_t EncodeIQ4_NL(const EncodeJob& job);
 std::uint64_t EncodeIQ4_XS(const EncodeJob& job);
+std::uint64_t EncodeTQ1_0(const EncodeJob& job);
+std::uint64_t EncodeTQ2_0(const EncodeJob& job);
+std::uint64_t EncodeQ1_0(const EncodeJob& job);
+std::uint64_t EncodeQ2_0(const EncodeJob& job);
 std::uint64_t EncodeMXFP4(const EncodeJob& job);
 std::uint64_t EncodeNVFP4(const EncodeJob& job);
 

@@ -9,6 +9,7 @@
 
 #include "stages/kernels/quant/lanes-inl.h"
 #include "stages/kernels/quant/range-inl.h"
+#include "stages/kernels/quant/rounding-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice::kernels::HWY_NAMESPACE {
@@ -16,14 +17,6 @@ namespace {
 
 constexpr std::size_t kBlock = 32;
 constexpr std::size_t kBlockBytes = 34;
-
-// Truncation of roundf(v); 0 where it is not finite, as the low byte of INT_MIN.
-HWY_INLINE VecI RoundAway(Vec v) {
-  // Just below one half: what is added to values just below a half must not make them whole.
-  const Vec half = hn::CopySign(SetAll(0x1.fffffep-2F), v);
-  const Mask small = hn::Lt(hn::Abs(v), SetAll(kRoundLimit));
-  return hn::ConvertTo(I32(), hn::IfThenElseZero(small, hn::Add(v, half)));
-}
 
 struct Scales {
   BlockNumbers scale;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,6 +51,28 @@ struct QuantGolden {
   }
 };
 
+// One recorded file of the manifest.
+struct QuantCase {
+  std::string type;     // the manifest's name
+  std::string variant;  // "plain" or "imatrix"
+
+  [[nodiscard]] inline const nlohmann::json& Entry() const;
+  [[nodiscard]] const nlohmann::json& File() const { return Entry()["files"][variant]; }
+  [[nodiscard]] const quant::Codec& Codec() const {
+    return *quant::FindCodec(gguf::FindTensorType(type)->type);
+  }
+  // The weights of a row; empty without.
+  [[nodiscard]] inline std::span<const float> Importance() const;
+  [[nodiscard]] std::vector<std::byte> Recorded() const {
+    const std::string text = ReadFile(QuantGoldenPath(File()["file"].get<std::string>()));
+    const auto bytes = std::as_bytes(std::span(text));
+    return {bytes.begin(), bytes.end()};
+  }
+};
+inline void PrintTo(const QuantCase& value, std::ostream* out) {
+  *out << value.type << " " << value.variant;
+}
+
 inline std::vector<float> ReadFloats(const std::string& path) {
   const std::string bytes = ReadFile(path);
   std::vector<float> values(bytes.size() / sizeof(float));
@@ -67,6 +90,33 @@ inline const QuantGolden& Golden() {
     return golden;
   }();
   return kGolden;
+}
+
+inline const nlohmann::json& QuantCase::Entry() const { return Golden().manifest["types"][type]; }
+inline std::span<const float> QuantCase::Importance() const {
+  return variant == "imatrix" ? std::span(Golden().importance) : std::span<const float>();
+}
+
+inline std::vector<QuantCase> QuantCases() {
+  std::vector<QuantCase> cases;
+  for (const auto& [type, entry] : Golden().manifest["types"].items()) {
+    for (const auto& [variant, file] : entry["files"].items()) cases.push_back({type, variant});
+  }
+  return cases;
+}
+
+// Says where the first byte that differs lies.
+inline void ExpectRecorded(const QuantCase& of, std::span<const std::byte> bytes) {
+  const std::vector<std::byte> recorded = of.Recorded();
+  const std::size_t row_bytes = of.Entry()["row_bytes"].get<std::size_t>();
+  const std::size_t block_bytes = of.Entry()["block_bytes"].get<std::size_t>();
+  ASSERT_EQ(recorded.size(), Golden().num_rows() * row_bytes);
+  ASSERT_EQ(bytes.size(), recorded.size());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    ASSERT_EQ(bytes[i], recorded[i])
+        << "row " << Golden().manifest["row_names"][i / row_bytes] << ", block "
+        << i % row_bytes / block_bytes << ", byte " << i % row_bytes % block_bytes;
+  }
 }
 
 // The codec's bytes for rows of `row_elements`, with the same weights (or none) for each row.
