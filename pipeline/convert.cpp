@@ -216,6 +216,15 @@ Status CheckOutput(const std::string& path, const Plan& plan) {
   return Ok();
 }
 
+Status CheckOutputOpens(const std::string& path, const Plan& plan, const ConvertOptions& options) {
+  if (path == kStandardOutput) return Ok();
+  SLUICE_TRY(CheckOutput(path, plan));
+  if (!IsRegularOutput(path)) return Ok();
+  const auto opened = OpenFileSink(path, 0, {options.overwrite, options.sync});  // and removed
+  if (!opened) return opened.error();
+  return Ok();
+}
+
 GraphOptions GraphOptionsOf(const ConvertOptions& options) {
   const int threads = options.threads > 0 ? options.threads : AllowedCores();
   return {threads, options.memory_bytes, options.cancel, options.on_progress};

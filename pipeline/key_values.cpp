@@ -178,8 +178,13 @@ Result<gguf::Value> ParseTypedValue(const std::string& text) {
       return *std::move(value);
     }
   }
+  const bool has_type = colon != std::string::npos && type && *type != gguf::ValueType::kArray;
   return MakeError(ErrorCode::kUsage, "not a typed value")
-      .Expected("TYPE:VALUE with TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str")
+      .Expected(has_type
+                    ? fmt::format("TYPE:VALUE with a VALUE that {} can hold",
+                                  *type == gguf::ValueType::kBool ? "bool (true or false)"
+                                                                  : text.substr(0, colon))
+                    : "TYPE:VALUE with TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str")
       .Actual(fmt::format("'{}'", text));
 }
 

@@ -162,7 +162,9 @@ Result<File> OpenPartial(const std::string& path) {
   if (!file) {
     Error error = std::move(file).error();
     error.code = ErrorCode::kIo;  // a missing folder is no missing input
-    return error;
+    std::error_code failed;
+    if (std::filesystem::is_directory(FolderOf(path), failed)) return error;
+    return std::move(error).Advice(fmt::format("there is no folder '{}': make it", FolderOf(path)));
   }
   // The name must still be this file once it is locked: another process may have renamed it to its
   // finished output in between.

@@ -9,6 +9,7 @@
 #include "cli/conversion_flags.h"
 #include "cli/given_files.h"
 #include "cli/safetensors_flags.h"
+#include "pipeline/check_output.h"
 #include "pipeline/layout.h"
 #include "pipeline/quantize/file_type.h"
 
@@ -108,6 +109,11 @@ Result<ConvertReport> RunOne(const ConvertFlags& flags, const Context& context,
   SLUICE_ASSIGN(PlanOptions plan_options, ToPlanOptions(flags.plan, !flags.projector.empty()));
   plan_options.max_shard_bytes = flags.max_shard_bytes;
   SLUICE_ASSIGN(Plan plan, MakePlan(flags.plan.checkpoint, plan_options));
+  for (const std::string& output : {flags.output, flags.projector}) {
+    if (flags.plan.quantize.has_target() && !output.empty()) {
+      SLUICE_TRY(CheckOutputOpens(output, plan, options));
+    }
+  }
   const bool quiet = context.quiet || flags.conversion.json_progress();
   SLUICE_TRY(QuantizeToTargetOf(flags.plan.quantize, options, quiet, options.overwrite, plan));
   SLUICE_ASSIGN(const auto outputs, OutputPaths(plan, flags.output, flags.projector));

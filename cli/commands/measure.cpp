@@ -50,7 +50,21 @@ Result<Plan> PlanSource(const MeasureFlags& flags) {
   return MakeGgufPlan(set, {});
 }
 
-Result<ErrorReport> Measure(const MeasureFlags& flags, const ConvertOptions& run) {
+struct Measured {
+  ErrorReport report;
+  std::unique_ptr<Sink> page;  // opened before the values are read, which takes long
+};
+
+Result<std::unique_ptr<Sink>> OpenPage(const MeasureFlags& flags, const Plan& plan) {
+  if (flags.page.empty()) return std::unique_ptr<Sink>();
+  SLUICE_TRY(CheckOutput(flags.page, plan));
+  QuantizeFlags inputs;
+  inputs.imatrix = flags.imatrix;
+  SLUICE_TRY(CheckNotGiven(flags.page, inputs));
+  return OpenFileSink(flags.page, 0, {flags.conversion.force, !flags.conversion.no_sync});
+}
+
+Result<Measured> Measure(const MeasureFlags& flags, const ConvertOptions& run) {
   MeasureRequest request;
   for (const std::string& name : flags.types) {
     SLUICE_ASSIGN(MeasuredKind kind, ParseMeasuredKind(name));
@@ -59,44 +73,37 @@ Result<ErrorReport> Measure(const MeasureFlags& flags, const ConvertOptions& run
   request.importance_path = flags.imatrix;
   request.zero_non_finite = flags.non_finite == "zero";
   SLUICE_ASSIGN(const Plan plan, PlanSource(flags));
-  if (!flags.page.empty()) {
-    SLUICE_TRY(CheckOutput(flags.page, plan));
-    QuantizeFlags inputs;
-    inputs.imatrix = flags.imatrix;
-    SLUICE_TRY(CheckNotGiven(flags.page, inputs));
-  }
+  SLUICE_ASSIGN(std::unique_ptr<Sink> page, OpenPage(flags, plan));
   SLUICE_ASSIGN(ErrorReport report, MeasureModel(plan, request, run));
   report.warnings.insert(report.warnings.begin(), plan.warnings.begin(), plan.warnings.end());
-  return report;
+  return Measured{std::move(report), std::move(page)};
 }
 
-Status WritePage(const MeasureFlags& flags, const ErrorReport& report) {
+Status WritePage(const MeasureFlags& flags, const ErrorReport& report, Sink& sink) {
   const std::string page = ErrorsPage(report, flags.plan.checkpoint);
   const auto bytes = std::as_bytes(std::span(page));
-  SLUICE_ASSIGN(
-      const std::unique_ptr<Sink> sink,
-      OpenFileSink(flags.page, page.size(), {flags.conversion.force, !flags.conversion.no_sync}));
-  SLUICE_TRY(sink->Append(std::span(&bytes, 1)));
-  return sink->Finish();
+  SLUICE_TRY(sink.Append(std::span(&bytes, 1)));
+  return sink.Finish();
 }
 
 void Run(const MeasureFlags& flags, Context& context) {
   ProgressPrinter progress = MakeProgressPrinter(flags.conversion, context);
   ConvertOptions run = ToConvertOptions(flags.conversion);
   run.on_progress = [&](const Progress& now) { progress.Update(now); };
-  const Result<ErrorReport> report = Measure(flags, run);
+  const Result<Measured> measured = Measure(flags, run);
   progress.Finish();
-  if (!report) return Fail(report.error(), context);
-  if (!context.quiet) PrintWarnings(report->warnings);
-  if (!flags.page.empty()) {
-    const Status written = WritePage(flags, *report);
+  if (!measured) return Fail(measured.error(), context);
+  const ErrorReport& report = measured->report;
+  if (!context.quiet) PrintWarnings(report.warnings);
+  if (measured->page != nullptr) {
+    const Status written = WritePage(flags, report, *measured->page);
     if (!written) return Fail(written.error(), context);
   }
   ::signal(SIGPIPE, SIG_DFL);  // a reader that has seen enough ends it silently
   if (flags.json) {
-    fmt::print("{}\n", DumpJson(ErrorsJson(*report, flags.plan.checkpoint)));
+    fmt::print("{}\n", DumpJson(ErrorsJson(report, flags.plan.checkpoint)));
   } else {
-    PrintErrors(*report);
+    PrintErrors(report);
   }
 }
 
@@ -115,17 +122,17 @@ void AddFlags(CLI::App& command, MeasureFlags& flags) {
       ->take_all()
       ->required();
   AddTensorFlags(command, flags.plan);
-  command
-      .add_option("--imatrix", flags.imatrix,
-                  "Importance matrix, as GGUF or in the legacy format; default: none")
+  RefuseEmpty(
+      command.add_option("--imatrix", flags.imatrix,
+                         "Importance matrix, as GGUF or in the legacy format; default: none"))
       ->type_name("FILE");
   AddChoices(
       *command.add_option("--nan", flags.non_finite, "NaN and infinity in a matrix; default error"),
       {"error", "zero"});
   command.add_flag("--json", flags.json, "Print JSON (docs/json.md); default: a table");
-  command
-      .add_option("--html", flags.page,
-                  "Also write a page with plots, which needs nothing else; default: none")
+  RefuseEmpty(
+      command.add_option("--html", flags.page,
+                         "Also write a page with plots, which needs nothing else; default: none"))
       ->type_name("FILE");
   AddConversionFlags(command, flags.conversion);
 }

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/conversion_flags.h"
 #include "cli/given_files.h"
+#include "pipeline/check_output.h"
 #include "pipeline/gguf_plan.h"
 #include "pipeline/layout.h"
 
@@ -34,6 +35,7 @@ Result<ConvertReport> Run(const QuantizeCommandFlags& flags, const Context& cont
   plan_options.max_shard_bytes = flags.max_shard_bytes;
   SLUICE_ASSIGN(const gguf::SplitSet set, gguf::OpenSplit(flags.input));
   SLUICE_ASSIGN(Plan plan, MakeGgufPlan(set, plan_options));
+  if (has_target) SLUICE_TRY(CheckOutputOpens(flags.output, plan, options));
   const bool quiet = context.quiet || flags.conversion.json_progress();
   Status chosen = QuantizeToTargetOf(flags.quantize, options, quiet, options.overwrite, plan);
   if (!chosen) return std::move(chosen).error().In(flags.input);

@@ -29,7 +29,8 @@ class Cursor : public ByteCursor {
     }
     return MakeError(ErrorCode::kCorrupt, fmt::format("impossible number of {}", what))
         .AtOffset(at)
-        .Expected(fmt::format("{} to {}", least, most))
+        .Expected(most < static_cast<std::uint64_t>(least) ? "more bytes behind it"
+                                                           : fmt::format("{} to {}", least, most))
         .Actual(fmt::format("{}", count))
         .Advice("the file is truncated, or no importance matrix");
   }

@@ -129,6 +129,11 @@ def test_settings_that_are_no_typed_value(setting):
                  setting.startswith("x=") else setting)
 
 
+@pytest.mark.parametrize("value, kind", [("u8:256", "u8"), ("u32:-1", "u32"), ("bool:maybe", "bool (true or false)")])
+def test_values_that_their_type_cannot_hold(value, kind):
+    refuse_usage(["plan", LLAMA, "--set", f"x={value}"], f"a VALUE that {kind} can hold, got '{value}'")
+
+
 # ---- Man page and completions -------------------------------------------------------------------
 
 

@@ -233,6 +233,17 @@ def test_bad_input(source, tmp_path):
     page.write_text("mine")
     assert_fails(run("measure", MODEL, "--type", "Q8_0", "--html", page), 2, "output exists", page)
     assert page.read_text() == "mine"
+    for flag in ("--html", "--imatrix"):
+        assert_fails(run("measure", MODEL, "--type", "Q8_0", flag, ""), 2, flag, "expected a value")
+
+
+def test_a_page_that_cannot_be_written_is_noticed_before_the_values_are_read(tmp_path):
+    odd = with_nan(tmp_path)
+    before = list(tmp_path.iterdir())
+    command = ["measure", odd, "--type", "Q8_0", "--html"]
+    assert_fails(run(*command, tmp_path / "none" / "page.html"), 5, "there is no folder", "none")
+    assert_fails(run(*command, tmp_path / "page.html"), 3, "not finite")
+    assert list(tmp_path.iterdir()) == before
 
 
 # ---- The run ------------------------------------------------------------------------------------

@@ -261,6 +261,18 @@ def test_bad_input(arguments, words, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name, code, words", [("mine", 2, ["output exists"]), ("none/out", 5, ["there is no folder"])])
+def test_an_output_that_cannot_be_written_is_noticed_before_types_are_chosen(tmp_path, name, code, words):
+    source = tmp_path / "source.gguf"
+    convert(MODEL, source, *PRE)
+    (tmp_path / "mine").write_text("mine")
+    for command in (["convert", MODEL, tmp_path / name, *PRE], ["quantize", source, tmp_path / name]):
+        result = run(*command, "--target-bpw", "8")
+        assert_fails(result, code, name, *words)
+        assert "bits per weight" not in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "source.gguf"]
+
+
 def test_verify_chooses_the_same_types(sizes, tmp_path):
     out = tmp_path / "out.gguf"
     types = choose(out, "--target-size", sizes[3])

@@ -146,7 +146,8 @@ def test_output_in_the_checkpoint_folder_is_allowed(tmp_path):
 
 def test_output_folder_missing(tmp_path):
     out = tmp_path / "nowhere" / "out.gguf"
-    refuse_output(LLAMA, out, 5, tmp_path / "nowhere", "cannot open", "No such file or directory")
+    refuse_output(LLAMA, out, 5, tmp_path / "nowhere", "cannot open", "No such file or directory",
+                  f"there is no folder '{tmp_path}/nowhere'")
     assert list(tmp_path.iterdir()) == []
 
 

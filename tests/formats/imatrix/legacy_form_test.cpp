@@ -84,6 +84,7 @@ std::vector<Defect> Defects() {
        "at byte 0: impossible number of entries: expected 1 to 2, got 0"},
       {"NegativeEntries", file(-1).Raw(std::string(40, 'x')), "expected 1 to 2, got -1"},
       {"MoreEntriesThanBytes", file(kHuge).Entry("a", 1, {1}), "expected 1 to 1, got 2147483647"},
+      {"NoEntryFits", file(2), "impossible number of entries: expected more bytes behind it, got 2"},
       {"NameEmpty", file(1).Entry("", 1, {1, 2}),
        "at byte 4: impossible number of letters of an entry's name: expected 1 to 16, got 0"},
       {"NameNegative", file(1).Number(-5).Raw(std::string(20, 'x')), "expected 1 to 20, got -5"},
