@@ -4,6 +4,7 @@
     ./dev bench quantize                        all types (40 minutes on two cores with llama-quantize)
     ./dev bench quantize --type Q4_0 --runs 1   some types (repeatable), fewer runs of each
     ./dev bench quantize --checkpoint DIR       another checkpoint than the generated one (2.64 GB)
+    ./dev bench quantize --imatrix FILE         both with this importance matrix, which IQ2_XS and smaller types need
 
 `sluice convert CHECKPOINT OUT --type TYPE` from safetensors against `llama-quantize` from the 16-bit
 GGUF of the same checkpoint, where it is on PATH: the step from safetensors to that GGUF is not
@@ -14,6 +15,7 @@ import argparse
 import glob
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,11 +34,12 @@ BUSY_TYPES = ("Q4_K_M", "Q6_K", "Q2_K", "IQ4_XS")
 
 
 class Bench:
-    def __init__(self, folder, build, checkpoint, pre, runs):
+    def __init__(self, folder, build, checkpoint, pre, runs, imatrix=None):
         self.folder = pathlib.Path(folder)
         self.sluice = build / "cli/sluice"
         self.pre = pre
         self.runs = runs
+        self.imatrix = f"--imatrix {shlex.quote(str(imatrix.resolve()))}" if imatrix else ""
         self.checkpoint = checkpoint or self.make_checkpoint(build)
         self.shards = sorted(glob.glob(f"{self.checkpoint}/*.safetensors"))
         if not self.shards:
@@ -61,11 +64,11 @@ class Bench:
         """One line: medians of both programs, which take turns."""
         out = str(self.folder / "out.gguf")
         ours = Command(f"sluice {name}", f"{self.sluice} -q convert {self.checkpoint} {out} "
-                       f"--type {name} --pre {self.pre} --no-sync", out)
+                       f"--type {name} --pre {self.pre} {self.imatrix} --no-sync", out)
         commands = [ours]
         if self.peer:
             commands.append(Command(f"llama-quantize {name}",
-                                    f"{self.peer} {self.gguf} {out} {name} 2> /dev/null", out))
+                                    f"{self.peer} {self.imatrix} {self.gguf} {out} {name} 2> /dev/null", out))
         touched_bytes = sum(os.path.getsize(path) for path in self.shards)
         for _ in range(self.runs):
             for command in commands:
@@ -102,13 +105,14 @@ def main():
     parser.add_argument("--checkpoint")
     parser.add_argument("--pre", default="llama-bpe",
                         help="name of the pre-tokenizer; that of the generated checkpoint: llama-bpe")
+    parser.add_argument("--imatrix", type=pathlib.Path, help="importance matrix for both; default: none")
     parser.add_argument("--folder", help="where files go, 8 GB; default: a temporary folder")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release",
                         help="build folder; default: build/release")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as temporary:
         bench = Bench(arguments.folder or temporary, arguments.build.resolve(),
-                      arguments.checkpoint, arguments.pre, arguments.runs)
+                      arguments.checkpoint, arguments.pre, arguments.runs, arguments.imatrix)
         bench.run(arguments.type or TARGETS)
 
 
