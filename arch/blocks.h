@@ -81,8 +81,10 @@ inline constexpr std::array kRopeHParams{
                   {"rope_parameters.attention_factor", "rope_scaling.attention_factor"})),
     Optional(Real(kRopeBetaFast, {"rope_parameters.beta_fast", "rope_scaling.beta_fast"})),
     Optional(Real(kRopeBetaSlow, {"rope_parameters.beta_slow", "rope_scaling.beta_slow"})),
+    Optional(Real(kRopeMscale, {"rope_parameters.mscale", "rope_scaling.mscale"})),
     Optional(
         Real(kRopeMscaleAllDim, {"rope_parameters.mscale_all_dim", "rope_scaling.mscale_all_dim"})),
+    Default(Flag(kRopeTruncate, {"rope_parameters.truncate", "rope_scaling.truncate"}), 1),
     Default(
         Real(kPartialRotary, {"rope_parameters.partial_rotary_factor", "partial_rotary_factor"}),
         1.0),

@@ -2,6 +2,9 @@
 // Model: Glm4MoeLiteForCausalLM of transformers. Odd: kv_b_proj is split into the two matrices of
 // absorbed attention; llama.cpp reads the family as deepseek2; published checkpoints carry
 // multi-token-prediction layers after the last block.
+#include <charconv>
+#include <cmath>
+
 #include "arch/blocks.h"
 #include "arch/registry.h"
 #include "arch/spec_check.h"
@@ -9,7 +12,7 @@
 namespace sluice::arch {
 namespace {
 
-constexpr std::array<std::string_view, 1> kNames{"Glm4MoeLiteForCausalLM"};
+constexpr std::array<std::string_view, 2> kNames{"Glm4MoeLiteForCausalLM", "GLM4MoeLite"};
 
 // ---- Derived values -----------------------------------------------------------------------------
 
@@ -18,8 +21,11 @@ constexpr double kOllamaTheta = 1'000'000.0;
 constexpr double kTransformersTheta = 10'000.0;
 constexpr std::string_view kDense = "dense";
 
+// The list wins: transformers reads nothing else.
 HpValue LeadingDense(const HParams& hparams) {
-  if (!hparams.Has(kMlpLayerTypes)) return std::uint64_t{1};
+  if (!hparams.Has(kMlpLayerTypes)) {
+    return hparams.Has(kFirstDense) ? hparams.Count(kFirstDense) : std::uint64_t{1};
+  }
   std::uint64_t count = 0;
   for (const std::string& type : hparams.Texts(kMlpLayerTypes)) {
     if (type != kDense) break;
@@ -76,7 +82,7 @@ bool IsDroppedMtp(const HParams& hparams, std::uint64_t block) {
 
 std::optional<Finding> DenseBlocksLead(const HParams& hparams) {
   if (!hparams.Has(kMlpLayerTypes)) {
-    if (hparams.Given(kDenseBlocks)) return std::nullopt;
+    if (hparams.Has(kFirstDense)) return std::nullopt;
     return Finding{FindingKind::kWarning,
                    "neither mlp_layer_types nor first_k_dense_replace is given: taking 1 dense "
                    "block"};
@@ -88,8 +94,8 @@ std::optional<Finding> DenseBlocksLead(const HParams& hparams) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     if ((types[i] == kDense) != (i < hparams.Count(kDenseBlocks))) {
       return Finding{FindingKind::kUnsupported,
-                     "mlp_layer_types does not have all dense layers first, or contradicts "
-                     "first_k_dense_replace"};
+                     "mlp_layer_types does not have all dense layers first: readers of this "
+                     "architecture know only how many lead"};
     }
   }
   return std::nullopt;
@@ -98,6 +104,51 @@ std::optional<Finding> RopeIsInterleaved(const HParams& hparams) {
   if (hparams.Flag(kRopeInterleave)) return std::nullopt;
   return Finding{FindingKind::kUnsupported,
                  "rope_interleave false: readers of this architecture rotate neighbouring pairs"};
+}
+std::string Short(double number) {
+  std::array<char, 32> text{};
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::general, 4);
+  return {text.data(), end.ptr};
+}
+// How much longer contexts sharpen attention, as transformers has it of both scalings.
+double AttentionScale(const HParams& hparams, double weight) {
+  const double factor = hparams.Has(kRopeFactor) ? hparams.Real(kRopeFactor) : 1.0;
+  return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
+}
+double RealOrZero(const HParams& hparams, Hp id) {
+  return hparams.Has(id) ? hparams.Real(id) : 0.0;
+}
+std::optional<Finding> LinearHasNoMscale(const HParams& hparams) {
+  const double scale = AttentionScale(hparams, RealOrZero(hparams, kRopeMscaleAllDim));
+  if (hparams.Text(kRopeType) != "linear" || scale == 1.0) return std::nullopt;
+  return Finding{
+      FindingKind::kNotWritten,
+      "mscale_all_dim of linear rope scaling is not written, for readers know it of yarn "
+      "alone: they leave out the factor " +
+          Short(scale * scale) + " of all attention scores"};
+}
+// Readers take mscale for equal to mscale_all_dim, and so turn without a multiplier.
+std::optional<Finding> YarnMscalesAreEqual(const HParams& hparams) {
+  const double all_dim = RealOrZero(hparams, kRopeMscaleAllDim);
+  if (hparams.Text(kRopeType) != "yarn" || all_dim == 0 || hparams.Has(kRopeAttentionFactor)) {
+    return std::nullopt;
+  }
+  const double one = RealOrZero(hparams, kRopeMscale);
+  const double multiplier = one == 0
+                                ? AttentionScale(hparams, 1.0)
+                                : AttentionScale(hparams, one) / AttentionScale(hparams, all_dim);
+  if (multiplier == 1.0) return std::nullopt;
+  return Finding{FindingKind::kNotWritten,
+                 "mscale of yarn is not written: readers take it for equal to mscale_all_dim and "
+                 "leave out the factor " +
+                     Short(multiplier) + " of rotated queries and keys"};
+}
+std::optional<Finding> YarnTruncates(const HParams& hparams) {
+  if (hparams.Text(kRopeType) != "yarn" || hparams.Flag(kRopeTruncate)) return std::nullopt;
+  return Finding{FindingKind::kNotWritten,
+                 "truncate false of yarn is not written: readers round the edges of the ramp to "
+                 "whole dimensions, which scales some frequencies otherwise"};
 }
 std::optional<Finding> GroupsDivideExperts(const HParams& hparams) {
   const std::uint64_t groups = hparams.Count(kExpertGroups);
@@ -141,7 +192,7 @@ constexpr auto kHParams =
              Default(Count(kUsedExpertGroups, {"topk_group"}), 1),
              Default(Flag(kNormTopk, {"norm_topk_prob"}), 1),
              Default(Real(kRoutedScale, {"routed_scaling_factor"}), 1.8),
-             Optional(CountOrZero(kDenseBlocks, {"first_k_dense_replace"})),
+             Optional(CountOrZero(kFirstDense, {"first_k_dense_replace"})),
              List(kMlpLayerTypes, HpKind::kTexts, {"mlp_layer_types"}),
              Default(CountOrZero(kMtpBlocks, {"num_nextn_predict_layers"}), 0),
          });
@@ -149,7 +200,8 @@ constexpr auto kDerived =
     Join(kDecoderDerived, std::array{DerivedRule{kDenseBlocks, LeadingDense}});
 constexpr std::array kFindings{ActivationIsSilu,  RopeIsWhole,     ProjectionsHaveNoBias,
                                RopeIsInterleaved, DenseBlocksLead, GroupsDivideExperts};
-constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LlamaCppThetaIsGiven};
+constexpr std::array kLlamaCppFindings{RopeScalingHasKeys, LinearHasNoMscale, YarnMscalesAreEqual,
+                                       YarnTruncates, LlamaCppThetaIsGiven};
 constexpr std::array kOllamaFindings{RopeIsUnscaled, OllamaThetaIsGiven};
 
 constexpr std::array kOllamaKvs{
@@ -331,7 +383,8 @@ constexpr TensorGroup Mtp(TensorGroup group) {
 }
 
 constexpr std::array kTrunk{
-    Group({""}, "", kHeadRules, kNone, IsUntied),
+    // Absent: readers tie the output to the embedding.
+    Group({""}, "", kTiedHeadRules, kNone, IsUntied),
     Group({"model."}, "", kEmbeddingRules),
     InBlocks(kAttention),
     InBlocks(kLowRankQuery, HasQRank),

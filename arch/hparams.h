@@ -40,7 +40,9 @@ enum class Hp : std::uint8_t {
   kRopeAttentionFactor,
   kRopeBetaFast,
   kRopeBetaSlow,
+  kRopeMscale,
   kRopeMscaleAllDim,
+  kRopeTruncate,
   kPartialRotary,   // partial_rotary_factor
   kRopeInterleave,  // rope_interleave
   // Mixture of experts
@@ -54,6 +56,7 @@ enum class Hp : std::uint8_t {
   kNormTopk,       // norm_topk_prob
   kRoutedScale,    // routed_scaling_factor
   kDenseBlocks,    // leading blocks without experts
+  kFirstDense,     // first_k_dense_replace, where another field may say otherwise
   kMlpLayerTypes,  // mlp_layer_types, one text a block
   kMoeStep,        // interleave_moe_layer_step
   kMoeLayers,      // moe_layers, block numbers

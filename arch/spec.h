@@ -64,7 +64,8 @@ struct DerivedRule {
 
 // ---- Findings -----------------------------------------------------------------------------------
 
-enum class FindingKind : std::uint8_t { kWarning, kUnsupported, kInvalid };
+// kNotWritten: a warning about what a file cannot say, which does not matter where none is written.
+enum class FindingKind : std::uint8_t { kWarning, kUnsupported, kInvalid, kNotWritten };
 struct Finding {
   FindingKind kind;
   std::string text;

@@ -309,12 +309,14 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
 }
 
 void Inspect(std::span<const arch::Inspect> findings, const arch::HParams& hparams,
-             const std::string& config_path, std::vector<Error>& problems,
+             const std::string& config_path, bool to_run, std::vector<Error>& problems,
              std::vector<std::string>& warnings) {
   for (const arch::Inspect inspect : findings) {
     const std::optional<arch::Finding> finding = inspect(hparams);
     if (!finding) continue;
-    if (finding->kind == arch::FindingKind::kWarning) {
+    if (finding->kind == arch::FindingKind::kNotWritten && to_run) continue;
+    if (finding->kind == arch::FindingKind::kWarning ||
+        finding->kind == arch::FindingKind::kNotWritten) {
       warnings.push_back(finding->text);
       continue;
     }

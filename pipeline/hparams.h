@@ -31,10 +31,11 @@ Result<std::string> ArchitectureOf(const ConfigFiles& files);
 arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
                           std::vector<Error>& problems);
 
-// Runs the family's and the file's own checks; problems go to `problems`, the rest to `warnings`.
+// Runs the family's and the file's own checks; problems go to `problems`, the rest to `warnings`,
+// but for what a file cannot say if the model is planned `to_run`.
 // REQUIRES: hyperparameters that were bound without problems.
 void Inspect(std::span<const arch::Inspect> findings, const arch::HParams& hparams,
-             const std::string& config_path, std::vector<Error>& problems,
+             const std::string& config_path, bool to_run, std::vector<Error>& problems,
              std::vector<std::string>& warnings);
 
 }  // namespace sluice

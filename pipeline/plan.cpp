@@ -224,6 +224,7 @@ class Planner {
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
   void NoteAbsentMtp(const std::vector<BoundTensor>& model);
+  void NoteAbsentHead(const std::vector<BoundTensor>& model);
   FilePlan PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bound);
   PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
   void PlanMetadata(FilePlan& file);
@@ -275,7 +276,7 @@ Status Planner::FindQuantized() {
     plan_.warnings.insert(plan_.warnings.end(), packed_.notes.begin(), packed_.notes.end());
     return Problems();
   }
-  if (options_.mlx_weights) return Ok();
+  if (options_.to_run) return Ok();
   return MakeError(ErrorCode::kUnsupported, "weights are quantized in the MLX layout")
       .In(plan_.folder)
       .At(mlx_.begin()->first)
@@ -311,6 +312,16 @@ void Planner::NoteAbsentMtp(const std::vector<BoundTensor>& model) {
   plan_.warnings.push_back(
       "num_nextn_predict_layers is not 0 but the checkpoint has no such layer: the file counts it, "
       "and loaders take the file as the trunk alone");
+}
+
+// Only where the family lets it be absent.
+void Planner::NoteAbsentHead(const std::vector<BoundTensor>& model) {
+  if (!hparams_.Has(Hp::kTied) || hparams_.Flag(Hp::kTied)) return;
+  const auto is_head = [](const BoundTensor& tensor) { return tensor.name == "output.weight"; };
+  if (std::ranges::any_of(model, is_head)) return;
+  plan_.warnings.push_back(
+      "tie_word_embeddings is false but the checkpoint has no lm_head.weight: the embedding is the "
+      "output head");
 }
 
 PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& types) {
@@ -383,9 +394,12 @@ Status Planner::BindTensors() {
     projector = binder.Bind(*chosen_.projector);
     if (!options_.with_projector) problems_.resize(before);  // an incomplete tower is not written
   }
-  binder.ReportUnused(files, plan_.warnings);
+  std::vector<std::string> left_out;
+  binder.ReportUnused(files, left_out);
   SLUICE_TRY(Problems());
+  if (!options_.to_run) std::ranges::move(left_out, std::back_inserter(plan_.warnings));
   NoteAbsentMtp(model);
+  NoteAbsentHead(model);
   plan_.files.push_back(PlanTensors(*chosen_.model, std::move(model)));
   if (options_.with_projector) {
     plan_.files.push_back(PlanTensors(*chosen_.projector, std::move(projector)));
@@ -446,8 +460,10 @@ Status Planner::Run() {
   hparams_ = BindHParams(*plan_.family, *config_, problems_);
   SLUICE_TRY(Problems());
   SetOptionsAsHParams();
-  Inspect(plan_.family->findings, hparams_, config_path, problems_, plan_.warnings);
-  Inspect(chosen_.model->findings, hparams_, config_path, problems_, plan_.warnings);
+  Inspect(plan_.family->findings, hparams_, config_path, options_.to_run, problems_,
+          plan_.warnings);
+  Inspect(chosen_.model->findings, hparams_, config_path, options_.to_run, problems_,
+          plan_.warnings);
   SLUICE_TRY(Problems());
   SLUICE_TRY(BindTensors());
   for (FilePlan& file : plan_.files) PlanMetadata(file);

@@ -31,8 +31,9 @@ struct PlanOptions {
   bool keep_mtp = true;         // multi-token-prediction layers, where the dialect knows them
   bool with_projector = false;  // also plan the separate vision file
   bool with_tokenizer = true;   // else the file lacks its keys: for what reads tensors only
-  // Accept weights in the MLX layout (Segment::mlx), which can be run but not converted.
-  bool mlx_weights = false;
+  // The weights are run, not written: accept those in the MLX layout (Segment::mlx), which cannot
+  // be converted, and say nothing of what a file would leave out.
+  bool to_run = false;
   std::string pre;  // name of the pre-tokenizer, one of PreTokenizerNames(); empty: recognise
   std::string chat_template_file;
   std::string model_name;

@@ -16,7 +16,8 @@ namespace {
 Result<std::unique_ptr<WeightSource>> OpenCheckpoint(const std::string& folder,
                                                      std::vector<std::string>& warnings) {
   PlanOptions options;
-  options.mlx_weights = true;
+  options.to_run = true;
+  options.keep_mtp = false;
   SLUICE_ASSIGN(Plan plan, MakePlan(folder, options));
   for (std::string& warning : plan.warnings) warnings.push_back(std::move(warning));
   return OpenPlanned(std::move(plan));

@@ -217,6 +217,10 @@ TEST(Glm, LeadingDenseBlocksAreCounted) {
   EXPECT_EQ(leading({"sparse", "dense"}), Count(0));
   EXPECT_EQ(leading({"dense", "dense"}), Count(2));
   EXPECT_EQ(leading({}), Count(0));
+  const HParams three = With(Glm(), kFirstDense, std::uint64_t{3});
+  EXPECT_EQ(Derived(kGlm4MoeLite, kDenseBlocks, three), Count(3));
+  EXPECT_EQ(Derived(kGlm4MoeLite, kDenseBlocks, With(three, kMlpLayerTypes, Texts{"sparse"})),
+            Count(0));
 }
 
 // ---- Vision towers

@@ -37,7 +37,7 @@ inline std::vector<std::string> Findings(std::span<const Inspect> inspects,
   std::vector<std::string> texts;
   for (const Inspect inspect : inspects) {
     if (const std::optional<Finding> finding = inspect(hparams)) {
-      const char* const kinds[] = {"warning: ", "unsupported: ", "invalid: "};
+      const char* const kinds[] = {"warning: ", "unsupported: ", "invalid: ", "not written: "};
       texts.push_back(kinds[static_cast<std::size_t>(finding->kind)] + finding->text);
     }
   }

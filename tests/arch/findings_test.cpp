@@ -9,6 +9,7 @@
 namespace sluice::arch {
 namespace {
 
+using testing::Derived;
 using ::testing::ElementsAre;
 using testing::Findings;
 using ::testing::HasSubstr;
@@ -28,9 +29,11 @@ HParams Sound() {
   hparams.Set(kPartialRotary, 1.0, false);
   hparams.Set(kRopeType, std::string("default"), false);
   hparams.Set(kRopeInterleave, true, false);
+  hparams.Set(kRopeTruncate, true, false);
   hparams.Set(kRopeTheta, 10000.0, true);
   hparams.Set(kBlocks, Number(4), true);
   hparams.Set(kDenseBlocks, Number(1), true);
+  hparams.Set(kFirstDense, Number(1), true);
   hparams.Set(kExperts, Number(16), true);
   hparams.Set(kExpertGroups, Number(1), false);
   hparams.Set(kUsedExpertGroups, Number(1), false);
@@ -106,20 +109,23 @@ TEST(Findings, RopeScalingTypes) {
 
 TEST(GlmFindings, DenseBlocksMustLead) {
   const auto with_types = [](Texts types) {
-    return Findings(kGlm4MoeLite.findings, With(Sound(), kMlpLayerTypes, std::move(types)));
+    HParams hparams = With(Sound(), kMlpLayerTypes, std::move(types));
+    hparams.Set(kDenseBlocks, Derived(kGlm4MoeLite, kDenseBlocks, hparams), false);
+    return Findings(kGlm4MoeLite.findings, hparams);
   };
   EXPECT_THAT(with_types({"dense", "sparse", "sparse", "sparse"}), IsEmpty());
+  // The list wins over first_k_dense_replace, which is 1.
+  EXPECT_THAT(with_types({"sparse", "sparse", "sparse", "sparse"}), IsEmpty());
+  EXPECT_THAT(with_types({"dense", "dense", "dense", "sparse"}), IsEmpty());
   EXPECT_THAT(with_types({"dense", "sparse", "dense", "sparse"}),
               ElementsAre(StartsWith("unsupported: mlp_layer_types")));
-  EXPECT_THAT(with_types({"sparse", "sparse", "sparse", "sparse"}),
-              ElementsAre(HasSubstr("contradicts first_k_dense_replace")));
   EXPECT_THAT(with_types({"dense", "sparse"}),
               ElementsAre(StartsWith("invalid: mlp_layer_types has not one entry")));
 }
 
 TEST(GlmFindings, WarnsWhereTheDenseBlocksAreAGuess) {
   HParams hparams = Sound();
-  hparams.Set(kDenseBlocks, Number(1), false);
+  hparams.Set(kFirstDense, {}, false);
   EXPECT_THAT(Findings(kGlm4MoeLite.findings, hparams),
               ElementsAre(HasSubstr("warning: neither mlp_layer_types nor first_k_dense_replace")));
 }
@@ -139,6 +145,34 @@ TEST(GlmFindings, GroupsMustDivideTheExperts) {
     EXPECT_THAT(groups(static_cast<std::uint64_t>(count), static_cast<std::uint64_t>(used)),
                 ElementsAre(StartsWith("invalid: n_group and topk_group")));
   }
+}
+
+// Of what readers of the llama.cpp dialect compute otherwise.
+TEST(GlmFindings, WarnsOfRopeFactsWithoutKeys) {
+  const auto found = [](const char* type, double mscale, double all_dim) {
+    HParams hparams = With(With(Sound(), kRopeType, std::string(type)), kRopeFactor, 4.0);
+    if (mscale != 0) hparams.Set(kRopeMscale, mscale, true);
+    if (all_dim != 0) hparams.Set(kRopeMscaleAllDim, all_dim, true);
+    return hparams;
+  };
+  const auto of = [](const HParams& hparams) {
+    return Findings(kGlm4MoeLite.files.front().findings, hparams);
+  };
+  EXPECT_THAT(of(found("linear", 0, 1)),
+              ElementsAre(HasSubstr("leave out the factor 1.296 of all attention scores")));
+  EXPECT_THAT(of(found("yarn", 0.7, 1.2)),
+              ElementsAre(HasSubstr("leave out the factor 0.9406 of rotated queries and keys")));
+  EXPECT_THAT(of(found("yarn", 0, 1)),
+              ElementsAre(HasSubstr("leave out the factor 1.139 of rotated queries and keys")));
+  EXPECT_THAT(of(With(found("yarn", 0, 0), kRopeTruncate, false)),
+              ElementsAre(StartsWith("not written: truncate false of yarn")));
+  // What keys say, and what changes nothing.
+  EXPECT_THAT(of(found("linear", 1, 0)), IsEmpty());
+  EXPECT_THAT(of(found("yarn", 1, 1)), IsEmpty());
+  EXPECT_THAT(of(found("yarn", 0.7, 0)), IsEmpty());
+  EXPECT_THAT(of(With(found("yarn", 0, 1), kRopeAttentionFactor, 1.3)), IsEmpty());
+  EXPECT_THAT(of(With(found("yarn", 0.7, 1.2), kRopeFactor, 1.0)), IsEmpty());
+  EXPECT_THAT(of(With(found("default", 0.7, 1.2), kRopeTruncate, false)), IsEmpty());
 }
 
 TEST(GlmFindings, WarnsOfAMissingRopeBase) {

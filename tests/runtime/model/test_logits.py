@@ -4,7 +4,7 @@ import json
 import numpy
 import pytest
 
-from glm_reference import reference_logits
+from glm_reference import reference_logits, rope_frequencies
 from record_attention import attention_case
 from sluice_cli import (GOLDEN, assert_fails, convert, copy_checkpoint, edit_json, encode,
                         load_tensors, replace_tensors, run)
@@ -108,7 +108,10 @@ SMALL = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "q
          "intermediate_size": 80, "moe_intermediate_size": 32, "n_routed_experts": 12,
          "num_experts_per_tok": 3, "vocab_size": 520, "num_nextn_predict_layers": 0,
          "rope_scaling": None}
+LINEAR = {"type": "linear", "factor": 3.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+# Where the edges of the ramp lie between the pairs of a head.
+WIDE = YARN | {"rope_theta": 1e4, "original_max_position_embeddings": 512}
 GROUPS = {"n_group": 3, "topk_group": 1}
 VARIANTS = {
     "base": {},
@@ -124,21 +127,31 @@ VARIANTS = {
     "no dense layer": {"first_k_dense_replace": 0},
     "norm epsilon": {"rms_norm_eps": 1e-3},
     "routed scale": {"routed_scaling_factor": 2.5},
-    "linear": {"rope_scaling": {"type": "linear", "factor": 3.0}},
+    "linear": {"rope_scaling": LINEAR},
+    "linear with mscale_all_dim": {"rope_scaling": LINEAR | {"mscale_all_dim": 1.0}},
     "yarn": {"rope_scaling": YARN},
     "yarn with mscale": {"rope_scaling": YARN | {"mscale": 0.7, "mscale_all_dim": 1.2}},
     "yarn with equal mscale": {"rope_scaling": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}},
-    "yarn with edges": {"rope_scaling": YARN | {"beta_fast": 8, "beta_slow": 2, "truncate": False}},
+    "yarn with mscale_all_dim": {"rope_scaling": YARN | {"mscale_all_dim": 1.0}},
+    "yarn with betas": {"rope_parameters": WIDE | {"beta_fast": 8, "beta_slow": 2}},
+    "yarn without truncate": {"rope_parameters": WIDE | {"truncate": False}},
     "yarn with attention factor": {"rope_scaling": YARN | {"attention_factor": 1.3}},
     "odd widths": {"hidden_size": 50, "q_lora_rank": 21, "qk_nope_head_dim": 13,
                    "moe_intermediate_size": 27, "v_head_dim": 11},
     "long names of RoPE": {"rope_theta": None, "rope_parameters": {"rope_type": "default",
                                                                    "rope_theta": 5e5}},
 }
+# What the llama.cpp dialect has no key for, and what a conversion says of it.
+LOST = {
+    "linear with mscale_all_dim": "mscale_all_dim of linear rope scaling is not written",
+    "yarn with mscale": "mscale of yarn is not written",
+    "yarn with mscale_all_dim": "mscale of yarn is not written",
+    "yarn without truncate": "truncate false of yarn is not written",
+}
 # What no key of the dialect can say; a checkpoint says everything.
 CANNOT_SAY = {
     "checkpoint": set(),
-    "llama.cpp": {"yarn with mscale", "yarn with edges", "yarn with attention factor"},
+    "llama.cpp": set(LOST),
     "ollama": {name for name in VARIANTS if name.startswith(("linear", "yarn"))},
 }
 
@@ -216,11 +229,42 @@ def test_variants_equal_the_reference(variant, kind, tmp_path):
     model = checkpoint = make_checkpoint(tmp_path, variant)
     if kind != "checkpoint":
         model = tmp_path / "model.gguf"
-        convert(checkpoint, model, "--dialect", kind)
+        assert "not written" not in convert(checkpoint, model, "--dialect", kind).stderr
     want = reference_logits(checkpoint, MANY)
     for arguments in ((), ("--chunk", 1), ("--chunk", 13, "--attention", "absorbed"),
                       ("--chunk", 13, "--attention", "naive")):
         assert_close(logits(model, tmp_path, MANY, *TRANSFORMERS, *arguments), want)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS
+                                     if name.startswith(("linear ", "yarn "))])
+def test_variants_of_scaling_differ_from_the_plain_one(variant, tmp_path):
+    checkpoint = make_checkpoint(tmp_path, variant)
+    got = reference_logits(checkpoint, MANY)
+    spellings = {"rope_scaling": LINEAR if variant.startswith("linear") else YARN,
+                 "rope_parameters": WIDE}
+    edit_json(checkpoint / "config.json", lambda content: content.update(
+        {key: plain for key, plain in spellings.items() if content.get(key)}))
+    assert numpy.abs(got - reference_logits(checkpoint, MANY)).max() > 50 * TOLERANCE
+
+
+@pytest.mark.parametrize("variant", ("yarn with betas", "yarn without truncate"))
+def test_edges_of_the_ramp_change_frequencies(variant):
+    width = SMALL["qk_rope_head_dim"]
+    edges, _ = rope_frequencies(VARIANTS[variant]["rope_parameters"], width)
+    assert numpy.abs(edges / rope_frequencies(WIDE, width)[0] - 1).max() > 0.01
+
+
+@pytest.mark.parametrize("variant", LOST)
+def test_what_a_file_cannot_say_is_warned_of(variant, tmp_path):
+    checkpoint = make_checkpoint(tmp_path, variant)
+    assert f"warning: {LOST[variant]}" in convert(checkpoint, tmp_path / "m.gguf").stderr
+    want = reference_logits(checkpoint, MANY)
+    got = logits(tmp_path / "m.gguf", tmp_path, MANY, *TRANSFORMERS)
+    assert numpy.abs(got - want).max() > 50 * TOLERANCE  # else the warning would be a false alarm
+    # Nothing is lost where nothing is written.
+    result = run("logits", checkpoint, "--tokens", "5", "--output", tmp_path / "one.f32")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("dtype", ("F32", "F16", "BF16"))
@@ -269,6 +313,68 @@ def test_other_layouts_of_a_checkpoint(layout, tmp_path):
         stack_experts(tensors, layout)
     replace_tensors(checkpoint, tensors)
     assert_close(logits(checkpoint, tmp_path, TOKENS, *TRANSFORMERS), want)
+
+
+# ---- Configurations that are read by a rule ------------------------------------------------------
+
+NO_HEAD = ("warning: tie_word_embeddings is false but the checkpoint has no lm_head.weight: "
+           "the embedding is the output head\n")
+
+
+def assert_reads_alike(checkpoint, want, folder, messages=""):
+    """A checkpoint and its files of both dialects give the logits, and say only `messages`."""
+    for kind in CANNOT_SAY:
+        model = checkpoint
+        if kind != "checkpoint":
+            model = folder / f"{kind}.gguf"
+            assert messages in convert(checkpoint, model, "--dialect", kind).stderr
+        out = folder / "rows.f32"
+        result = run("logits", model, "--tokens", ",".join(map(str, TOKENS)), "--output", out,
+                     "--force", *TRANSFORMERS)
+        said = messages if kind == "checkpoint" else ""
+        assert (result.returncode, result.stderr) == (0, said)
+        assert_close(numpy.fromfile(out, numpy.float32).reshape(want.shape), want)
+
+
+@pytest.mark.parametrize("count", (0, 1, 3))
+def test_types_of_layers_win_over_the_count_of_dense_ones(count, tmp_path):
+    checkpoint = make_checkpoint(tmp_path, "two dense layers")
+    want = reference_logits(checkpoint, TOKENS)
+    edit_json(checkpoint / "config.json", lambda content: content.update(
+        first_k_dense_replace=count, mlp_layer_types=["dense", "dense", "sparse"]))
+    assert_reads_alike(checkpoint, want, tmp_path)
+
+
+def test_the_short_name_of_the_architecture(tmp_path):
+    checkpoint = make_checkpoint(tmp_path)
+    edit_json(checkpoint / "config.json",
+              lambda content: content.update(architectures=["GLM4MoeLite"]))
+    assert_reads_alike(checkpoint, reference_logits(checkpoint, TOKENS), tmp_path)
+
+
+def test_without_an_output_head_the_embedding_is_it(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, "tied")
+    want = reference_logits(checkpoint, TOKENS)
+    edit_json(checkpoint / "config.json",
+              lambda content: content.update(tie_word_embeddings=False))
+    assert_reads_alike(checkpoint, want, tmp_path, NO_HEAD)
+
+
+# What would be left out of a file, or counted in it, is no matter where none is written.
+def test_running_says_nothing_of_prediction_layers(tmp_path):
+    whole = copy_checkpoint("glm-tiny", tmp_path / "whole")
+    unnamed = copy_checkpoint("glm-tiny", tmp_path / "unnamed")
+    edit_json(unnamed / "config.json",
+              lambda content: content.update(num_nextn_predict_layers=0))
+    absent = copy_checkpoint("glm-tiny", tmp_path / "absent")
+    replace_tensors(absent, {name: value for name, value in load_tensors(absent).items()
+                             if not name.startswith("model.layers.3.")})
+    for checkpoint in (whole, unnamed, absent):
+        result = run("logits", checkpoint, "--tokens", ",".join(map(str, TOKENS)), "--output",
+                     tmp_path / "rows.f32", "--force", *TRANSFORMERS)
+        assert (result.returncode, result.stderr) == (0, "")
+        rows = numpy.fromfile(tmp_path / "rows.f32", numpy.float32)
+        assert_close(rows.reshape(len(TOKENS), -1), recorded("glm-tiny"))
 
 
 # ---- Mistakes: the comparisons above would notice each of them -----------------------------------

@@ -70,6 +70,23 @@ def test_unknown_rope_scaling(tmp_path):
     assert_fails(logits(checkpoint, tmp_path), 4, "RoPE scaling", "got dynamic", "config.json")
 
 
+@pytest.mark.parametrize("change, message", [
+    ({"attention_bias": True}, "attention_bias true"),
+    ({"rope_interleave": False}, "rope_interleave false"),
+    ({"mlp_layer_types": ["dense", "sparse", "dense"]}, "does not have all dense layers first"),
+    ({"mlp_layer_types": ["sparse", "dense", "sparse"]}, "does not have all dense layers first"),
+    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+    ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+])
+def test_configurations_that_no_published_model_has(change, message, tmp_path):
+    checkpoint = copy_checkpoint("glm-tiny", tmp_path)
+    edit_json(checkpoint / "config.json", lambda content: content.update(change))
+    result = logits(checkpoint, tmp_path)
+    assert_fails(result, 4, "config.json", message)
+    assert_one_message(result)
+    assert not (tmp_path / "out.f32").exists()
+
+
 def test_missing_tensor(tmp_path):
     model = tiny_gguf(tmp_path)
     rename_in(model, "blk.1.attn_v_b.weight", "blk.1.attn_v_x.weight")
