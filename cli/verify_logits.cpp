@@ -18,7 +18,7 @@ namespace {
 using runtime::LogitDifference;
 using runtime::TokenId;
 
-constexpr std::uint64_t kMaxTextBytes = std::uint64_t{256} << 20;
+constexpr std::uint64_t kMaxPassageBytes = std::uint64_t{256} << 20;
 constexpr std::uint32_t kDefaultTokens = 64;
 
 // Ids that lie evenly in the vocabulary, in no order: Fibonacci hashing of their positions.
@@ -36,7 +36,7 @@ Result<std::vector<TokenId>> ReadTokens(const VerifyLogitsFlags& flags,
                                         runtime::LoadedModel& reference) {
   if (!flags.tokens.empty()) return flags.tokens;
   if (flags.text.empty()) return DefaultTokens(*reference.model);
-  SLUICE_ASSIGN(const std::string text, ReadWholeFile(flags.text, kMaxTextBytes));
+  SLUICE_ASSIGN(const std::string text, ReadWholeFile(flags.text, kMaxPassageBytes));
   SLUICE_ASSIGN(const runtime::Tokenizer tokenizer,
                 runtime::TokenizerOf(models.reference, reference));
   Result<std::vector<TokenId>> tokens = tokenizer.Encode(text);

@@ -43,3 +43,10 @@ function(sluice_library folder)
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/sluice>)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:sluice_build_options>)
 endfunction()
+
+# sluice_alone(FOLDER PATTERN): keeps the library's sources that match out of unity builds.
+function(sluice_alone folder pattern)
+  get_target_property(sources sluice_${folder} SOURCES)
+  list(FILTER sources INCLUDE REGEX ${pattern})
+  set_source_files_properties(${sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()

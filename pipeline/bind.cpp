@@ -31,7 +31,7 @@ bool Stacks(const TensorRule& rule) {
 bool IsRequired(const TensorRule& rule) { return rule.need == arch::Need::kRequired; }
 
 // The sources that a rule finds in a block.
-struct Candidate {
+struct Match {
   const TensorRule* rule = nullptr;
   std::string name;  // of the source, with {xid} where experts are stacked
   std::vector<std::pair<std::uint64_t, std::uint32_t>> experts;  // (number, position)
@@ -93,17 +93,17 @@ class GroupBinder {
   }
 
  private:
-  [[nodiscard]] Candidate Look(const TensorRule& rule, const std::string& prefix) const {
-    Candidate candidate{&rule, prefix + std::string(rule.source), {}};
+  [[nodiscard]] Match Look(const TensorRule& rule, const std::string& prefix) const {
+    Match match{&rule, prefix + std::string(rule.source), {}};
     if (Stacks(rule)) {
-      const std::size_t at = candidate.name.find(kExpertToken);
-      const std::string_view name = candidate.name;
-      candidate.experts =
+      const std::size_t at = match.name.find(kExpertToken);
+      const std::string_view name = match.name;
+      match.experts =
           binder_.index_.FindExperts(name.substr(0, at), name.substr(at + kExpertToken.size()));
-    } else if (const auto position = binder_.index_.Find(candidate.name)) {
-      candidate.experts.emplace_back(0, *position);
+    } else if (const auto position = binder_.index_.Find(match.name)) {
+      match.experts.emplace_back(0, *position);
     }
-    return candidate;
+    return match;
   }
 
   [[nodiscard]] bool Exists(const TensorRule& rule, const std::string& prefix) const {
@@ -122,19 +122,19 @@ class GroupBinder {
 
   void BindTarget(std::span<const TensorRule> alternatives, std::size_t rule_order,
                   std::vector<BoundTensor>& bound) {
-    std::vector<Candidate> found;
+    std::vector<Match> found;
     for (const TensorRule& rule : alternatives) {
-      Candidate candidate = Look(rule, source_prefix_);
-      if (!candidate.experts.empty()) found.push_back(std::move(candidate));
+      Match match = Look(rule, source_prefix_);
+      if (!match.experts.empty()) found.push_back(std::move(match));
     }
     if (found.empty()) {
       if (IsRequired(alternatives.front())) ReportMissing(alternatives.front());
       return;
     }
-    const auto fits = std::find_if(found.begin(), found.end(), [&](const Candidate& candidate) {
-      return Fits(candidate.experts.front().second, DeclaredShape(*candidate.rule));
+    const auto fits = std::find_if(found.begin(), found.end(), [&](const Match& match) {
+      return Fits(match.experts.front().second, DeclaredShape(*match.rule));
     });
-    const Candidate& chosen = fits == found.end() ? found.front() : *fits;
+    const Match& chosen = fits == found.end() ? found.front() : *fits;
     for (const auto& [number, position] : chosen.experts) binder_.used_[position] = true;
     if (!CheckSources(chosen)) return;
     BoundTensor tensor;
@@ -185,11 +185,11 @@ class GroupBinder {
   }
 
   // Expert numbers, shapes and dtypes.
-  bool CheckSources(const Candidate& candidate) {
+  bool CheckSources(const Match& match) {
     const std::size_t before = binder_.problems_.size();
-    if (Stacks(*candidate.rule)) CheckExperts(candidate);
-    const std::vector<std::uint64_t> declared = DeclaredShape(*candidate.rule);
-    for (const auto& [number, position] : candidate.experts) {
+    if (Stacks(*match.rule)) CheckExperts(match);
+    const std::vector<std::uint64_t> declared = DeclaredShape(*match.rule);
+    for (const auto& [number, position] : match.experts) {
       const safetensors::TensorInfo& info = *binder_.index_[position].info;
       if (!Fits(position, declared)) {
         Report(MakeError(ErrorCode::kMismatch, "the shape does not fit config.json")
@@ -207,10 +207,10 @@ class GroupBinder {
   }
 
   // Numbers 0 .. experts - 1, each once; the candidates are sorted and unique.
-  void CheckExperts(const Candidate& candidate) {
+  void CheckExperts(const Match& match) {
     const std::uint64_t wanted = binder_.hparams_.Count(Hp::kExperts);
     std::uint64_t next = 0;
-    for (const auto& [number, position] : candidate.experts) {
+    for (const auto& [number, position] : match.experts) {
       if (number >= wanted) {
         Report(MakeError(ErrorCode::kMismatch, "an expert beyond the configured number")
                    .At(binder_.index_[position].info->name)
@@ -218,25 +218,25 @@ class GroupBinder {
                    .Actual(fmt::format("expert {}", number)));
         continue;
       }
-      if (number != next) ReportGap(candidate, next, number);
+      if (number != next) ReportGap(match, next, number);
       next = number + 1;
     }
-    if (next < wanted) ReportGap(candidate, next, wanted);
+    if (next < wanted) ReportGap(match, next, wanted);
   }
 
-  void ReportGap(const Candidate& candidate, std::uint64_t begin, std::uint64_t end) {
+  void ReportGap(const Match& match, std::uint64_t begin, std::uint64_t end) {
     Report(MakeError(ErrorCode::kMissing,
                      end - begin == 1 ? fmt::format("expert {} is missing", begin)
                                       : fmt::format("experts {} to {} are missing", begin, end - 1))
-               .At(candidate.name)
+               .At(match.name)
                .Expected(fmt::format("experts 0 to {}", binder_.hparams_.Count(Hp::kExperts) - 1)));
   }
 
-  bool AddSources(const Candidate& candidate, BoundTensor& tensor) {
-    for (const auto& [number, position] : candidate.experts) {
+  bool AddSources(const Match& match, BoundTensor& tensor) {
+    for (const auto& [number, position] : match.experts) {
       StridedView view = binder_.index_[position].View();
-      if (SourceShape(position) != DeclaredShape(*candidate.rule)) view.Swap(1, 2);
-      for (const arch::View& word : candidate.rule->views) {
+      if (SourceShape(position) != DeclaredShape(*match.rule)) view.Swap(1, 2);
+      for (const arch::View& word : match.rule->views) {
         if (!ApplyView(word, binder_.hparams_, view)) {
           Report(MakeError(ErrorCode::kMismatch, "the number of heads does not divide the rows")
                      .At(binder_.index_[position].info->name)

@@ -20,7 +20,6 @@ using arch::HParamRule;
 using arch::HpKind;
 using arch::HpValue;
 
-constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 // Every count becomes a u32 in the GGUF file.
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::uint32_t>::max();
 
@@ -54,15 +53,15 @@ std::vector<json::Element> Roots(arch::Section section, const ConfigFiles& files
   return roots;
 }
 
-struct Found {
+struct FoundField {
   std::string_view path;
   json::Element value;
 };
-std::optional<Found> FindField(const HParamRule& rule, const ConfigFiles& files) {
+std::optional<FoundField> FindField(const HParamRule& rule, const ConfigFiles& files) {
   for (const json::Element root : Roots(rule.section, files)) {
     for (const std::string_view path : rule.paths) {
       if (path.empty()) continue;
-      if (const auto value = json::FindPath(root, path)) return Found{path, *value};
+      if (const auto value = json::FindPath(root, path)) return FoundField{path, *value};
     }
   }
   return std::nullopt;
@@ -283,7 +282,7 @@ arch::HParams BindHParams(const arch::Family& family, const ConfigFiles& files,
   CheckParts(family, files, problems);
   CheckAspectRatios(family, files, problems);
   for (const HParamRule& rule : family.hparams) {
-    if (const std::optional<Found> found = FindField(rule, files)) {
+    if (const std::optional<FoundField> found = FindField(rule, files)) {
       Result<HpValue> value = ReadField(rule, found->value);
       if (value) {
         hparams.Set(rule.id, *std::move(value), true);

@@ -1,6 +1,7 @@
 // Reads a family's hyperparameters out of a checkpoint's configuration files.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "formats/json/json.h"
 
 namespace sluice {
+
+// Of config.json and the like.
+inline constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 
 // The JSON files of a checkpoint folder that describe the model.
 struct ConfigFiles {

@@ -15,6 +15,7 @@
 #include "formats/gguf/reader.h"
 #include "formats/json/json.h"
 #include "formats/safetensors/shards.h"
+#include "pipeline/hparams.h"
 #include "stages/kernels/cast.h"
 
 namespace sluice {
@@ -22,8 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
-constexpr std::size_t kTileElements = 16384;
+constexpr std::size_t kMeasuredElements = 16384;
 constexpr std::size_t kFirstValues = 8;
 
 void AddHeader(const safetensors::Header& header, const std::string& file, std::uint64_t file_bytes,
@@ -172,8 +172,8 @@ Result<TensorStatistics> MeasureEntry(const MappedFile& file, const TensorEntry&
         .Actual(entry.type);
   }
   StatisticsCollector collector;
-  std::vector<float> values(kTileElements);
-  const std::uint64_t tile_bytes = decoder->BytesOf(kTileElements);
+  std::vector<float> values(kMeasuredElements);
+  const std::uint64_t tile_bytes = decoder->BytesOf(kMeasuredElements);
   for (std::uint64_t done = 0; done < entry.bytes; done += tile_bytes) {
     const std::uint64_t bytes = std::min(tile_bytes, entry.bytes - done);
     const auto tile =

@@ -106,9 +106,9 @@ TensorType AutoType(const safetensors::ShardSet& shards) {
   return TensorType::kF16;
 }
 
-class TypeChooser {
+class OutTypes {
  public:
-  TypeChooser(Dialect dialect, OutType outtype, TensorType auto_type)
+  OutTypes(Dialect dialect, OutType outtype, TensorType auto_type)
       : dialect_(dialect), outtype_(outtype), auto_type_(auto_type) {}
 
   // What matrices of the file get, unless a rule says otherwise.
@@ -226,7 +226,7 @@ class Planner {
   void NoteAbsentMtp(const std::vector<BoundTensor>& model);
   void NoteAbsentHead(const std::vector<BoundTensor>& model);
   FilePlan PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bound);
-  PlannedTensor PlanTensor(const BoundTensor& bound, const TypeChooser& types);
+  PlannedTensor PlanTensor(const BoundTensor& bound, const OutTypes& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
   Status ApplyOverrides();
@@ -324,7 +324,7 @@ void Planner::NoteAbsentHead(const std::vector<BoundTensor>& model) {
       "output head");
 }
 
-PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const TypeChooser& types) {
+PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const OutTypes& types) {
   PlannedTensor tensor;
   tensor.record.name = bound.name;
   tensor.record.shape = bound.shape;
@@ -377,7 +377,7 @@ FilePlan Planner::PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bou
   FilePlan file;
   file.spec = &spec;
   SortTensors(spec.dialect, bound);
-  const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
+  const OutTypes types(spec.dialect, options_.outtype, AutoType(shards_));
   for (const BoundTensor& tensor : bound) file.tensors.push_back(PlanTensor(tensor, types));
   parameters_.push_back(CountParameters(bound));
   return file;
@@ -434,7 +434,7 @@ void Planner::PlanMetadata(FilePlan& file) {
     std::vector<std::string> repeated;
     AddGeneral(plan_.folder, *config_, spec.role, options_.model_name, parameters, file.metadata,
                spec.role == Role::kModel ? plan_.warnings : repeated);
-    const TypeChooser types(spec.dialect, options_.outtype, AutoType(shards_));
+    const OutTypes types(spec.dialect, options_.outtype, AutoType(shards_));
     file_type = FileTypeNumber(types.Requested(Dtype::kF32));
   } else if (!options_.model_name.empty()) {
     file.metadata.Set("general.name", options_.model_name);

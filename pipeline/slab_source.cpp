@@ -34,7 +34,7 @@ SlabTarget SlabSource::TargetAt(const TensorPlace& place, bool ends) const {
 
 std::optional<Slab> SlabSource::Next() {
   if (group_ == groups_.size()) return std::nullopt;
-  const TensorGroup& group = groups_[group_];
+  const PlaceGroup& group = groups_[group_];
   const ExprGroup exprs = ExprsOf(outputs_, group);
   if (element_ == 0) cost_ = CostOf(exprs, sources_);
   Slab slab;

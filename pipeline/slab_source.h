@@ -30,7 +30,7 @@ class SlabSource {
   const SourceSet& sources_;
   std::span<const GraphOutput> outputs_;
   std::uint64_t max_slab_bytes_;
-  std::vector<TensorGroup> groups_;
+  std::vector<PlaceGroup> groups_;
   std::uint64_t index_ = 0;
   std::size_t group_ = 0;
   std::uint64_t element_ = 0;

@@ -35,17 +35,17 @@ class Grouper {
     }
   }
 
-  std::vector<TensorGroup> Take() { return std::move(groups_); }
+  std::vector<PlaceGroup> Take() { return std::move(groups_); }
 
  private:
   // A tensor that one model has twice is made twice, each time in its place.
-  [[nodiscard]] bool HasPartIn(const TensorGroup& group, std::size_t model) const {
+  [[nodiscard]] bool HasPartIn(const PlaceGroup& group, std::size_t model) const {
     return std::ranges::any_of(
         group, [&](const TensorPlace& place) { return outputs_[place.output].model == model; });
   }
 
   std::span<const GraphOutput> outputs_;
-  std::vector<TensorGroup> groups_;
+  std::vector<PlaceGroup> groups_;
   std::map<SourceKey, std::vector<std::size_t>> by_source_;
 };
 
@@ -55,7 +55,7 @@ const PlannedTensor& TensorAt(std::span<const GraphOutput> outputs, const Tensor
   return outputs[place.output].plan->tensors[place.tensor];
 }
 
-std::vector<TensorGroup> GroupTensors(std::span<const GraphOutput> outputs) {
+std::vector<PlaceGroup> GroupTensors(std::span<const GraphOutput> outputs) {
   Grouper grouper(outputs);
   for (std::size_t output = 0; output < outputs.size(); ++output) {
     for (std::size_t tensor = 0; tensor < outputs[output].plan->tensors.size(); ++tensor) {
@@ -65,7 +65,7 @@ std::vector<TensorGroup> GroupTensors(std::span<const GraphOutput> outputs) {
   return grouper.Take();
 }
 
-ExprGroup ExprsOf(std::span<const GraphOutput> outputs, const TensorGroup& group) {
+ExprGroup ExprsOf(std::span<const GraphOutput> outputs, const PlaceGroup& group) {
   std::vector<const TensorExpr*> exprs;
   for (const TensorPlace& place : group) exprs.push_back(&TensorAt(outputs, place).expr);
   return ExprGroup(std::move(exprs));

@@ -18,16 +18,16 @@ struct TensorPlace {
 };
 
 // At least one tensor, at most one of each model.
-using TensorGroup = std::vector<TensorPlace>;
+using PlaceGroup = std::vector<TensorPlace>;
 
 // All tensors of all outputs in groups. The first model's stand at the head of their groups, in
 // file order; groups that it has no part in follow, in the order of the next model, and so on.
-[[nodiscard]] std::vector<TensorGroup> GroupTensors(std::span<const GraphOutput> outputs);
+[[nodiscard]] std::vector<PlaceGroup> GroupTensors(std::span<const GraphOutput> outputs);
 
 [[nodiscard]] const PlannedTensor& TensorAt(std::span<const GraphOutput> outputs,
                                             const TensorPlace& place);
 
 // The expressions of a group's tensors, in its order.
-[[nodiscard]] ExprGroup ExprsOf(std::span<const GraphOutput> outputs, const TensorGroup& group);
+[[nodiscard]] ExprGroup ExprsOf(std::span<const GraphOutput> outputs, const PlaceGroup& group);
 
 }  // namespace sluice

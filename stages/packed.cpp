@@ -19,7 +19,7 @@ constexpr std::string_view kRepairOrZero =
     "repair the checkpoint, or take 0 for such values with --type TYPE --nan zero";
 
 // Elements dequantised at once: their numbers stay in the first-level cache.
-constexpr std::uint64_t kTileElements = 1024;
+constexpr std::uint64_t kPackedTileElements = 1024;
 
 // Bits from the start of a word to its end.
 std::uint64_t WordBits(const PackedField& field) {
@@ -136,14 +136,14 @@ class Unpacker::Impl {
 
   // Gives how many values became 0.
   Result<std::uint64_t> DequantizeRun(const PackedPosition& at, std::uint64_t count, float* out) {
-    std::array<float, kTileElements> scales;
+    std::array<float, kPackedTileElements> scales;
     SLUICE_TRY(codes_.Values(at, count, out));
     SLUICE_TRY(GroupValues(scales_, at, count, scales.data()));
     if (global_) SLUICE_TRY(ApplyGlobal(at.matrix, count, scales.data()));
     const bool has_bad_scale = kernels::HasNonFinite({scales.data(), count});
     if (has_bad_scale && !packed_.zero_non_finite) return ScaleError(at, scales);
     if (zeros_) {
-      std::array<float, kTileElements> zeros;
+      std::array<float, kPackedTileElements> zeros;
       SLUICE_TRY(GroupValues(*zeros_, at, count, zeros.data()));
       for (std::uint64_t k = 0; k < count; ++k) out[k] -= zeros[k] + packed_.zero_shift;
     } else if (packed_.zero_shift != 0) {
@@ -341,7 +341,7 @@ Result<std::uint64_t> Unpacker::Dequantize(std::uint64_t first, std::span<float>
     zeroed += more;
     return Ok();
   };
-  SLUICE_TRY(impl_->ForEachRow(first, out.size(), kTileElements, dequantize));
+  SLUICE_TRY(impl_->ForEachRow(first, out.size(), kPackedTileElements, dequantize));
   return zeroed;
 }
 

@@ -43,20 +43,20 @@ std::string SourceText(const PlannedTensor& tensor) {
 }
 
 // Of the tensors' data.
-double BitsPerWeight(const FilePlan& file) {
+double BitsPerWeightOf(const FilePlan& file) {
   std::uint64_t bytes = 0;
   std::uint64_t weights = 0;
   for (const PlannedTensor& tensor : file.tensors) {
     bytes += tensor.record.bytes;
     weights += tensor.expr.elements;
   }
-  return sluice::BitsPerWeight(bytes, weights);
+  return BitsPerWeight(bytes, weights);
 }
 
 void PrintFile(const FilePlan& file) {
   fmt::print("\n{} file: {} in {} tensors, {:.2f} bits per weight, alignment {}\n",
              file.spec->role == arch::Role::kModel ? "model" : "projector",
-             HumanBytes(file.file_bytes()), file.tensors.size(), BitsPerWeight(file),
+             HumanBytes(file.file_bytes()), file.tensors.size(), BitsPerWeightOf(file),
              file.alignment);
   fmt::print("loaded by: {}\n\n", file.spec->loaded_by);
   PrintMetadata(file.metadata);
@@ -96,7 +96,7 @@ nlohmann::ordered_json ToJson(const FilePlan& file) {
           {"loaded_by", file.spec->loaded_by},
           {"bytes", file.file_bytes()},
           {"alignment", file.alignment},
-          {"bits_per_weight", BitsPerWeight(file)},
+          {"bits_per_weight", BitsPerWeightOf(file)},
           {"key_values", MetadataJson(file.metadata)},
           {"tensors", std::move(tensors)}};
 }

@@ -14,6 +14,9 @@
 
 namespace sluice::mlx {
 
+inline constexpr std::string_view kWeight = ".weight";
+inline constexpr std::uint64_t kWordBits = 32;
+
 enum class Mode : std::uint8_t {
   kAffine,  // s * q + b, q unsigned
   kNvfp4,   // E2M1(q) * E4M3(s), times a factor of the whole tensor where there is one

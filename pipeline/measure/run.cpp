@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t kUnitElements = std::uint64_t{1} << 18;
 
 // One share of the memory budget: the buffers of one unit in flight, and what became of it.
-struct Token {
+struct UnitToken {
   SlabBuffers buffers;
   Slab slab;
   TensorErrors errors;
@@ -92,22 +92,22 @@ class Measuring {
     const std::uint64_t affordable = std::max<std::uint64_t>(1, options.memory_bytes / largest);
     const std::uint64_t wanted = NumTokens(options.threads);
     for (std::uint64_t i = 0; i < std::min(wanted, affordable); ++i) {
-      tokens_.push_back(std::make_unique<Token>());
+      tokens_.push_back(std::make_unique<UnitToken>());
     }
   }
 
   Result<std::vector<TensorErrors>> Run() {
     const auto source = [this](tbb::flow_control& control) { return Admit(control); };
-    const auto measure = [this](Token* token) {
+    const auto measure = [this](UnitToken* token) {
       token->status = Guarded([&] { return Measure(*token); });
       return token;
     };
-    const auto collect = [this](Token* token) { Collect(*token); };
+    const auto collect = [this](UnitToken* token) { Collect(*token); };
     tbb::parallel_pipeline(
         tokens_.size(),
-        tbb::make_filter<void, Token*>(tbb::filter_mode::serial_in_order, source) &
-            tbb::make_filter<Token*, Token*>(tbb::filter_mode::parallel, measure) &
-            tbb::make_filter<Token*, void>(tbb::filter_mode::serial_in_order, collect));
+        tbb::make_filter<void, UnitToken*>(tbb::filter_mode::serial_in_order, source) &
+            tbb::make_filter<UnitToken*, UnitToken*>(tbb::filter_mode::parallel, measure) &
+            tbb::make_filter<UnitToken*, void>(tbb::filter_mode::serial_in_order, collect));
     SLUICE_TRY(std::move(status_));
     if (cancelled_) return MakeError(ErrorCode::kCancelled, "cancelled");
     return std::move(results_);
@@ -116,7 +116,7 @@ class Measuring {
  private:
   // Units leave in the order in which they came, so a token is free again when it is the next
   // unit's turn to have it.
-  Token* Admit(tbb::flow_control& control) {
+  UnitToken* Admit(tbb::flow_control& control) {
     cancelled_ = options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed);
     std::optional<Slab> unit;
     if (!cancelled_ && !failed_.load(std::memory_order_relaxed)) unit = units_.Next();
@@ -124,14 +124,14 @@ class Measuring {
       control.stop();
       return nullptr;
     }
-    Token* const token = tokens_[unit->index % tokens_.size()].get();
+    UnitToken* const token = tokens_[unit->index % tokens_.size()].get();
     token->slab = *std::move(unit);
     token->slab.buffers = &token->buffers;
     token->errors = {};
     return token;
   }
 
-  Status Measure(Token& token) const {
+  Status Measure(UnitToken& token) const {
     const MeasureJob& job = jobs_[token.slab.tensor];
     SLUICE_TRY(Read(sources_, token.slab));
     SLUICE_TRY(Transform(sources_, token.slab));
@@ -140,7 +140,7 @@ class Measuring {
     return std::move(measured).error().At(job.name);
   }
 
-  void Collect(Token& token) {
+  void Collect(UnitToken& token) {
     if (!status_) return;
     if (!token.status) {
       status_ = std::move(token.status);
@@ -162,7 +162,7 @@ class Measuring {
   std::span<const MeasureJob> jobs_;
   const GraphOptions& options_;
   UnitSource units_;
-  std::vector<std::unique_ptr<Token>> tokens_;
+  std::vector<std::unique_ptr<UnitToken>> tokens_;
   bool cancelled_ = false;
   std::atomic<bool> failed_{false};
   Status status_ = Ok();

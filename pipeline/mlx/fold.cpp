@@ -23,8 +23,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::string_view kWeight = ".weight";
-constexpr std::uint64_t kWordBits = 32;
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{1} << 20;
 
 struct Found {
@@ -40,7 +38,7 @@ struct Declared {
   std::optional<std::uint64_t> group;
 };
 
-std::string ShapeText(const Found& tensor) { return sluice::ShapeText(tensor.info->shape); }
+std::string TensorShape(const Found& tensor) { return ShapeText(tensor.info->shape); }
 
 std::optional<std::uint64_t> CountIn(json::Element object, std::string_view key) {
   const auto number = json::AsInteger(json::Find(object, key));
@@ -113,7 +111,7 @@ class Weight {
     return Disagree("shapes of codes and scales",
                     fmt::format("scales of shape {} but for the last extent, which divides the "
                                 "last one of the codes",
-                                ShapeText(codes_)));
+                                TensorShape(codes_)));
   }
 
   Result<mlx::Encoding> Decide(const Declared& declared) const {
@@ -135,7 +133,7 @@ class Weight {
                               mlx::ModeName(encoding.mode), encoding.bits, encoding.group,
                               DtypeName(encoding.scale_dtype), scales_.info->name));
     }
-    const std::uint64_t words = encoding.group * encoding.bits / kWordBits;
+    const std::uint64_t words = encoding.group * encoding.bits / mlx::kWordBits;
     if (WordsOfGroup() != words) {
       return Disagree("codes and scales",
                       fmt::format("{} words a scale, for {} bits in groups of {}", words,
@@ -156,7 +154,7 @@ class Weight {
     return MakeError(ErrorCode::kMismatch, what)
         .At(codes_.info->name)
         .Expected(expected)
-        .Actual(fmt::format("{}, and {} in tensor '{}'", ShapeText(codes_), ShapeText(scales_),
+        .Actual(fmt::format("{}, and {} in tensor '{}'", TensorShape(codes_), TensorShape(scales_),
                             scales_.info->name));
   }
 
@@ -167,12 +165,13 @@ class Weight {
     if (scales_.info->dtype == Dtype::kU8) {
       for (const auto mode : {mlx::Mode::kNvfp4, mlx::Mode::kMxfp4, mlx::Mode::kMxfp8}) {
         const mlx::Encoding encoding = *mlx::EncodingOf(mode);
-        if (encoding.group * encoding.bits == words * kWordBits) candidates.push_back(encoding);
+        if (encoding.group * encoding.bits == words * mlx::kWordBits)
+          candidates.push_back(encoding);
       }
     } else {
       for (const std::uint32_t bits : {4U, 8U}) {
-        const mlx::Encoding encoding{mlx::Mode::kAffine, bits, Narrow(words * (kWordBits / bits)),
-                                     scales_.info->dtype};
+        const mlx::Encoding encoding{mlx::Mode::kAffine, bits,
+                                     Narrow(words * (mlx::kWordBits / bits)), scales_.info->dtype};
         if (mlx::IsKnown(encoding)) candidates.push_back(encoding);
       }
     }
@@ -219,7 +218,7 @@ class Folder {
     SLUICE_TRY(ReadHint());
     for (const safetensors::Shard& shard : shards_.shards) {
       for (const safetensors::TensorInfo& info : shard.header.tensors) {
-        if (info.dtype != Dtype::kU32 || !info.name.ends_with(kWeight)) continue;
+        if (info.dtype != Dtype::kU32 || !info.name.ends_with(mlx::kWeight)) continue;
         Status folded = Fold(by_name_.at(info.name));
         if (folded) continue;
         problems_.push_back(std::move(folded).error().In(shard.path));
@@ -271,7 +270,7 @@ class Folder {
 
   Status Fold(const Found& codes) {
     const std::string& weight = codes.info->name;
-    const std::string module = weight.substr(0, weight.size() - kWeight.size());
+    const std::string module = weight.substr(0, weight.size() - mlx::kWeight.size());
     const Found* const scales = Find({module + ".scales", weight + ".scale", weight + "_scale"});
     SLUICE_ASSIGN(const Declared declared, DeclaredFor(codes, module));
     if (scales == nullptr) {
@@ -305,8 +304,8 @@ class Folder {
       return MakeError(ErrorCode::kMismatch, "scales and biases")
           .At(biases->info->name)
           .Expected(fmt::format("{} {}, as tensor '{}'", DtypeName(scales.info->dtype),
-                                ShapeText(scales), scales.info->name))
-          .Actual(fmt::format("{} {}", DtypeName(biases->info->dtype), ShapeText(*biases)));
+                                TensorShape(scales), scales.info->name))
+          .Actual(fmt::format("{} {}", DtypeName(biases->info->dtype), TensorShape(*biases)));
     }
     tensor.biases = PlaceOf(*biases);
     folded_.insert(biases->info->name);
@@ -326,7 +325,7 @@ class Folder {
       return MakeError(ErrorCode::kMismatch, "global scale")
           .At(factors->info->name)
           .Expected(fmt::format("F32, one or {} numbers, for tensor '{}'", tensor.rows, weight))
-          .Actual(fmt::format("{} {}", DtypeName(factors->info->dtype), ShapeText(*factors)));
+          .Actual(fmt::format("{} {}", DtypeName(factors->info->dtype), TensorShape(*factors)));
     }
     tensor.factors = PlaceOf(*factors);
     tensor.rows_of_factor = tensor.rows / count;

@@ -29,7 +29,6 @@ constexpr std::string_view kConfigName = "config.json";
 constexpr std::string_view kModelOptName = "hf_quant_config.json";
 constexpr std::string_view kExperts = ".experts.";
 constexpr std::string_view kStacked = ".switch_mlp.";
-constexpr std::string_view kWeight = ".weight";
 
 std::vector<std::byte> BytesOf(std::string_view text) {
   const auto bytes = std::as_bytes(std::span(text));
@@ -179,7 +178,7 @@ class FolderPlanner {
     how.rounded = expr.type;
     how.zero_non_finite = options_.zero_non_finite;
     expr.quantizing = how;
-    const std::string module = name.substr(0, name.size() - kWeight.size());
+    const std::string module = name.substr(0, name.size() - mlx::kWeight.size());
     NoteEncoding(module, encoding);
     const auto last = encoding.has_biases() ? mlx::Part::kBiases : mlx::Part::kScales;
     const auto add = [&](mlx::Part part, std::string_view suffix, std::uint64_t columns) {
@@ -189,8 +188,7 @@ class FolderPlanner {
       part_shape.back() = columns;
       Add(fmt::format("{}{}", module, suffix), std::move(part_shape), expr);
     };
-    constexpr std::uint64_t kWordBits = 32;
-    add(mlx::Part::kCodes, kWeight, shape.back() * encoding.bits / kWordBits);
+    add(mlx::Part::kCodes, mlx::kWeight, shape.back() * encoding.bits / mlx::kWordBits);
     add(mlx::Part::kScales, ".scales", shape.back() / encoding.group);
     if (encoding.has_biases()) add(mlx::Part::kBiases, ".biases", shape.back() / encoding.group);
   }

@@ -9,13 +9,13 @@
 #include <utility>
 
 #include "core/utf8.h"
+#include "pipeline/hparams.h"
 
 namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxConfigBytes = 64 << 20;
 constexpr std::string_view kRegexMark = "re:";
 
 struct NamedMethod {
@@ -83,7 +83,7 @@ Status CheckBits(std::uint64_t bits, std::initializer_list<std::uint64_t> known)
                  fmt::format("{} bits", bits));
 }
 
-constexpr std::size_t kMaxPatternBytes = 4096;
+constexpr std::size_t kMaxModuleBytes = 4096;
 // For one name: patterns of real checkpoints take some hundreds.
 constexpr std::uint32_t kMaxMatchSteps = 100'000;
 
@@ -97,7 +97,7 @@ Status AddKept(json::Element object, std::string_view key, std::vector<KeptModul
     if (!name) return WrongField(key, "a list of module names", *value);
     KeptModule& module = kept.emplace_back(KeptModule{std::string(*name), std::nullopt});
     if (!name->starts_with(kRegexMark)) continue;
-    if (name->size() > kMaxPatternBytes) {
+    if (name->size() > kMaxModuleBytes) {
       return WrongField(key, "regular expressions of at most 4096 bytes", item);
     }
     auto expression =

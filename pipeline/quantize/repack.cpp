@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kWeightSuffix = ".weight";
 
 // The last component but one of the weights that llama.cpp looks for a ".scale" of.
 constexpr std::array<std::string_view, 14> kScaledWeights{
@@ -21,8 +21,8 @@ constexpr std::array<std::string_view, 14> kScaledWeights{
     "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp", "output"};
 
 bool HasScaleTensor(std::string_view name) {
-  if (!name.ends_with(kWeight)) return false;
-  name.remove_suffix(kWeight.size());
+  if (!name.ends_with(kWeightSuffix)) return false;
+  name.remove_suffix(kWeightSuffix.size());
   name = name.substr(name.rfind('.') + 1);
   return std::find(kScaledWeights.begin(), kScaledWeights.end(), name) != kScaledWeights.end();
 }
@@ -48,7 +48,7 @@ Dtype DtypeOf(PackedNumber number) {
 PlannedTensor ScalesOf(const PlannedTensor& tensor) {
   PlannedTensor scales;
   const std::string_view name = tensor.record.name;
-  scales.record.name = fmt::format("{}.scale", name.substr(0, name.size() - kWeight.size()));
+  scales.record.name = fmt::format("{}.scale", name.substr(0, name.size() - kWeightSuffix.size()));
   TensorExpr& expr = scales.expr;
   for (const Segment& segment : tensor.expr.segments) {
     const PackedField& global = *segment.packed->global;

@@ -10,8 +10,6 @@
 namespace sluice::runtime {
 namespace {
 
-constexpr std::uint32_t kBlock = KvCache::kBlockTokens;
-
 Matrix FloatMatrix(const float* values, std::uint64_t rows, std::uint64_t columns) {
   return {gguf::TensorType::kF32, reinterpret_cast<const std::byte*>(values), rows, columns,
           columns * sizeof(float)};
@@ -26,9 +24,10 @@ class Head {
         embed_(job.weights.embed_q[head]),
         unembed_(job.weights.unembed_out[head]),
         scratch_(scratch) {
-    cached_ = scratch.floats[1].Reserve(std::size_t{kBlock} * c_.cache_width());
-    keys_ = scratch.floats[2].Reserve(std::size_t{kBlock} * (c_.query_width() + c_.v_head));
-    values_ = keys_ + std::size_t{kBlock} * c_.query_width();
+    cached_ = scratch.floats[1].Reserve(std::size_t{KvCache::kBlockTokens} * c_.cache_width());
+    keys_ = scratch.floats[2].Reserve(std::size_t{KvCache::kBlockTokens} *
+                                      (c_.query_width() + c_.v_head));
+    values_ = keys_ + std::size_t{KvCache::kBlockTokens} * c_.query_width();
     const std::size_t embed_floats = IsPlain(embed_.type) ? 0 : embed_.rows * embed_.columns;
     states_ = scratch.floats[3].Reserve(embed_floats + 2 * std::size_t{job.num_queries});
     if (embed_floats > 0) {
@@ -86,8 +85,8 @@ void AttendNaive(const AttentionJob& job, std::uint32_t head, Scratch& scratch) 
                           std::size_t{c.heads} * c.query_width(), job.num_queries};
   ClearStates(states, c.v_head);
   std::vector<std::uint32_t> visible(job.num_queries);
-  for (std::uint32_t first = 0; first < job.sequence.length(); first += kBlock) {
-    const Matrix rows = job.cache.Rows(job.sequence, job.layer, first / kBlock);
+  for (std::uint32_t first = 0; first < job.sequence.length(); first += KvCache::kBlockTokens) {
+    const Matrix rows = job.cache.Rows(job.sequence, job.layer, first / KvCache::kBlockTokens);
     const auto count = static_cast<std::uint32_t>(rows.rows);
     for (std::uint32_t i = 0; i < job.num_queries; ++i) {
       visible[i] = job.VisibleTo(i, first, count);

@@ -22,9 +22,8 @@ namespace {
 
 using testing::Fails;
 using testing::IsOk;
+using testing::PageBytes;
 using testing::TempFolder;
-
-std::uint64_t PageBytes() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
 // Content in which every page differs.
 std::string Pattern(std::uint64_t size) {

@@ -23,9 +23,8 @@ namespace {
 
 using testing::Fails;
 using testing::IsOk;
+using testing::PageBytes;
 using testing::TempFolder;
-
-std::uint64_t PageBytes() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
 void Truncate(const std::string& path, std::uint64_t size) {
   ASSERT_EQ(::truncate(path.c_str(), static_cast<off_t>(size)), 0);

@@ -13,8 +13,6 @@ namespace {
 
 using namespace sluice::testing;  // NOLINT(*-using-namespace): the fixture's own words
 
-constexpr int kThreadCounts[] = {1, 2, 7};
-
 class GraphErrors : public ::testing::Test {
  protected:
   GraphErrors() {

@@ -10,9 +10,29 @@
 
 #include "pipeline/graph.h"
 #include "pipeline/slab_source.h"
+#include "tests/pipeline/heap.h"
 #include "tests/stages/expr_fixture.h"
 
 namespace sluice::testing {
+
+inline constexpr int kThreadCounts[] = {1, 2, 7};
+
+// What the heap holds beside buffers: tasks, queues, the boxes of a slab.
+inline constexpr std::uint64_t kBookkeepingBytes = std::uint64_t{1} << 20;
+
+// Keeps nothing, so that all the heap that grows meanwhile is the graph's.
+class PeakSink : public Sink {
+ public:
+  Status Append(std::span<const std::span<const std::byte>>) override {
+    peak_ = std::max(peak_, HeapBytesInUse());
+    return Ok();
+  }
+  Status Finish() override { return Ok(); }
+  [[nodiscard]] std::uint64_t peak() const { return peak_; }
+
+ private:
+  std::uint64_t peak_ = 0;
+};
 
 // Records what it gets, and reports calls that overlap: sinks are promised one thread at a time.
 class RecordingSink : public Sink {

@@ -8,7 +8,6 @@
 
 #include "result_matchers.h"
 #include "tests/pipeline/graph_fixture.h"
-#include "tests/pipeline/heap.h"
 
 namespace sluice {
 namespace {
@@ -170,23 +169,6 @@ TEST(Graph, CountsOverflowForEachTensor) {
   EXPECT_THAT(report->counts,
               ElementsAre(ElementsAre(TensorCounts{2, 0, 0}, TensorCounts{4, 0, 0})));
 }
-
-// What the heap holds beside buffers: tasks, queues, the boxes of a slab.
-constexpr std::uint64_t kBookkeepingBytes = std::uint64_t{1} << 20;
-
-// Keeps nothing, so that all the heap that grows meanwhile is the graph's.
-class PeakSink : public Sink {
- public:
-  Status Append(std::span<const std::span<const std::byte>>) override {
-    peak_ = std::max(peak_, HeapBytesInUse());
-    return Ok();
-  }
-  Status Finish() override { return Ok(); }
-  [[nodiscard]] std::uint64_t peak() const { return peak_; }
-
- private:
-  std::uint64_t peak_ = 0;
-};
 
 class GraphMemory : public ::testing::TestWithParam<Sources> {};
 INSTANTIATE_TEST_SUITE_P(, GraphMemory, ::testing::Values(Sources::kMapped, Sources::kRead),

@@ -6,7 +6,6 @@
 #include "pipeline/join.h"
 #include "result_matchers.h"
 #include "tests/pipeline/graph_fixture.h"
-#include "tests/pipeline/heap.h"
 
 namespace sluice {
 namespace {
@@ -14,8 +13,6 @@ namespace {
 using namespace sluice::testing;  // NOLINT(*-using-namespace): the fixture's own words
 using gguf::TensorType;
 using ::testing::ElementsAre;
-
-constexpr int kThreadCounts[] = {1, 2, 7};
 
 // The same tensors in another type.
 std::vector<KnownExpr> InType(TensorType type, const std::vector<KnownExpr>& tensors,
@@ -126,23 +123,6 @@ TEST(Together, SourcesAreReadAndDecodedOnce) {
     }
   }
 }
-
-// What the heap holds beside buffers: tasks, queues, the boxes of a slab.
-constexpr std::uint64_t kBookkeepingBytes = std::uint64_t{1} << 20;
-
-// Keeps nothing, so that all the heap that grows meanwhile is the graph's.
-class PeakSink : public Sink {
- public:
-  Status Append(std::span<const std::span<const std::byte>>) override {
-    peak_ = std::max(peak_, HeapBytesInUse());
-    return Ok();
-  }
-  Status Finish() override { return Ok(); }
-  [[nodiscard]] std::uint64_t peak() const { return peak_; }
-
- private:
-  std::uint64_t peak_ = 0;
-};
 
 TEST(Together, BuffersOfAllModelsShareTheBudget) {
   Random random(133);

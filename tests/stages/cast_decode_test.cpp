@@ -16,12 +16,10 @@ namespace sluice {
 namespace {
 
 using testing::ForEachSimdTarget;
+using testing::kManyCounts;
 using testing::Random;
 
-constexpr float kGuard = -12345.5F;
-
-// More than four of the widest vectors, which have 16 floats.
-constexpr std::size_t kManyCounts = 70;
+constexpr float kUntouched = -12345.5F;
 
 // The bytes of `values`, starting at an address that is `misaligned` off; ends with the last value.
 template <typename T>
@@ -43,14 +41,14 @@ template <typename T, class Reference>
 void CheckDecode(Dtype dtype, std::span<const T> values, std::size_t misaligned,
                  const Reference& reference) {
   const Unaligned<T> in(values, misaligned);
-  std::vector<float> out(values.size() + 32, kGuard);
+  std::vector<float> out(values.size() + 32, kUntouched);
   kernels::DecodeToF32(dtype, in.data(), std::span(out).first(values.size()));
   for (std::size_t i = 0; i < values.size(); ++i) {
     ASSERT_EQ(std::bit_cast<std::uint32_t>(out[i]),
               std::bit_cast<std::uint32_t>(static_cast<float>(reference(values[i]))))
         << "value " << i << " of " << values.size() << ", misaligned by " << misaligned;
   }
-  for (std::size_t i = values.size(); i < out.size(); ++i) ASSERT_EQ(out[i], kGuard);
+  for (std::size_t i = values.size(); i < out.size(); ++i) ASSERT_EQ(out[i], kUntouched);
 }
 
 // All values at once, then every short count at every alignment.

@@ -11,12 +11,16 @@
 #include "formats/quant/float_formats.h"
 #include "simd_targets.h"
 #include "stages/kernels/cast.h"
+#include "tests/stages/guard.h"
 #include "tests/stages/random.h"
 
 namespace sluice {
 namespace {
 
 using testing::ForEachSimdTarget;
+using testing::kGuard;
+using testing::kGuardBytes;
+using testing::kManyCounts;
 using testing::Random;
 
 using Kernel = std::uint64_t (*)(std::span<const float>, std::byte*);
@@ -29,10 +33,6 @@ struct Format {
 };
 constexpr Format kF16{kernels::EncodeF16, quant::F32ToF16, 0x7C00};
 constexpr Format kBf16{kernels::EncodeBf16, quant::F32ToBf16, 0x7F80};
-
-constexpr std::byte kGuard{0x5A};
-constexpr std::size_t kGuardBytes = 64;
-constexpr std::size_t kManyCounts = 70;
 
 void CheckEncode(const Format& format, std::span<const float> values, std::size_t misaligned) {
   std::vector<std::byte> target(kGuardBytes + misaligned + 2 * values.size() + kGuardBytes, kGuard);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "simd_targets.h"
+#include "tests/stages/guard.h"
 #include "tests/stages/view_reference.h"
 
 namespace sluice {
@@ -16,13 +17,13 @@ namespace {
 using testing::ElementsOf;
 using testing::ForEachSimdTarget;
 using ::testing::Gt;
+using testing::kGuard;
+using testing::kGuardBytes;
 using testing::Random;
 using testing::RandomView;
 using ::testing::SizeIs;
 
 constexpr std::array<std::size_t, 4> kWidths{1, 2, 4, 8};
-constexpr std::byte kGuard{0xA5};
-constexpr std::size_t kGuardBytes = 80;
 
 std::uint64_t ElementsOfWhole(std::span<const std::uint64_t> shape) {
   std::uint64_t count = 1;

@@ -51,7 +51,8 @@ std::vector<Layout> Layouts() {
 }
 
 // The bytes [first, past) of one element's number.
-std::pair<std::uint64_t, std::uint64_t> BytesOf(const PackedField& field, std::uint64_t element) {
+std::pair<std::uint64_t, std::uint64_t> BytesAround(const PackedField& field,
+                                                    std::uint64_t element) {
   const std::uint64_t column = element % kColumns;
   const std::uint64_t row = element / kColumns % kRows;
   const std::uint64_t bit = field.matrix.Word(element / kColumns / kRows) + field.row.Word(row) +
@@ -76,21 +77,21 @@ TEST(PackedBytes, BoundWhatElementsNeed) {
   for (const Layout& layout : Layouts()) {
     SCOPED_TRACE(layout.name);
     const PackedField& field = layout.field;
-    ASSERT_EQ(BytesOf(field, count - 1).second, field.bytes);
+    ASSERT_EQ(BytesAround(field, count - 1).second, field.bytes);
     EXPECT_EQ(LowestByte(packed, field, 0), 0);
     EXPECT_EQ(LowestByte(packed, field, count), field.bytes);
     EXPECT_EQ(PastByte(packed, field, 0), 0);
     EXPECT_EQ(PastByte(packed, field, count), field.bytes);
     std::uint64_t past = 0;
     for (std::uint64_t element = 0; element < count; ++element) {
-      past = std::max(past, BytesOf(field, element).second);
+      past = std::max(past, BytesAround(field, element).second);
       EXPECT_GE(PastByte(packed, field, element + 1), past) << element;
       EXPECT_LE(PastByte(packed, field, element + 1), field.bytes) << element;
       EXPECT_LE(LowestByte(packed, field, element), LowestByte(packed, field, element + 1));
     }
     std::uint64_t lowest = field.bytes;
     for (std::uint64_t element = count; element-- > 0;) {
-      lowest = std::min(lowest, BytesOf(field, element).first);
+      lowest = std::min(lowest, BytesAround(field, element).first);
       EXPECT_LE(LowestByte(packed, field, element), lowest) << element;
     }
   }

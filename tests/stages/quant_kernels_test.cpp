@@ -14,6 +14,7 @@
 #include "formats/gguf/types.h"
 #include "formats/quant/codec.h"
 #include "simd_targets.h"
+#include "tests/stages/guard.h"
 #include "tests/stages/random.h"
 
 namespace sluice {
@@ -21,6 +22,8 @@ namespace {
 
 using quant::Importance;
 using testing::ForEachSimdTarget;
+using testing::kGuard;
+using testing::kGuardBytes;
 using testing::Random;
 
 // ---- Values -------------------------------------------------------------------------------------
@@ -113,9 +116,6 @@ std::vector<float> Draw(const Distribution& distribution, std::size_t count, Ran
 }
 
 // ---- Comparison ---------------------------------------------------------------------------------
-
-constexpr std::byte kGuard{0x5A};
-constexpr std::size_t kGuardBytes = 64;
 
 struct Rows {
   std::span<const float> values;
@@ -223,13 +223,13 @@ TEST_P(QuantKernels, EncodeOneBlock) {
   CheckRows(codec(), {x, block(), weights, true});
 }
 
-std::string NameOf(const ::testing::TestParamInfo<const quant::Codec*>& info) {
+std::string CodecName(const ::testing::TestParamInfo<const quant::Codec*>& info) {
   return std::string(gguf::InfoOf(info.param->type).name);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, QuantKernels,
                          ::testing::ValuesIn(quant::Codecs().begin(), quant::Codecs().end()),
-                         NameOf);
+                         CodecName);
 
 // log2f rounds up to the power of two just below it, from where depends on the exponent.
 TEST(QuantKernelsMXFP4, FindsTheExponentNextToEveryPowerOfTwo) {

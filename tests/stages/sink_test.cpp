@@ -29,10 +29,10 @@ using testing::TempFolder;
 
 constexpr std::string_view kText = "all the bytes";
 
-std::span<const std::byte> BytesOf(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 Status Append(Sink& sink, std::string_view text) {
-  const std::span<const std::byte> bytes = BytesOf(text);
+  const std::span<const std::byte> bytes = AsBytes(text);
   return sink.Append(std::span(&bytes, 1));
 }
 
@@ -358,7 +358,7 @@ TEST(StreamSink, LeavesABorrowedDescriptorOpen) {
     ASSERT_THAT(Append(*sink, "one "), IsOk());
     ASSERT_THAT(sink->Finish(), IsOk());
   }
-  ASSERT_THAT(file->Write(BytesOf("two")), IsOk());
+  ASSERT_THAT(file->Write(AsBytes("two")), IsOk());
   EXPECT_EQ(ReadFile(folder.Path("out")), "one two");
 }
 

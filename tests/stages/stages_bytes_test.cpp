@@ -11,7 +11,7 @@ namespace {
 
 using namespace sluice::testing;  // NOLINT(*-using-namespace): the fixture's own words
 
-constexpr std::size_t kShardBytes = 96 * 1024;
+constexpr std::size_t kSmallShardBytes = 96 * 1024;
 
 class StageBytes : public ::testing::TestWithParam<Sources> {};
 
@@ -21,7 +21,7 @@ INSTANTIATE_TEST_SUITE_P(, StageBytes,
 
 TEST_P(StageBytes, RandomExpressionsInRandomSlabs) {
   Random random(41);
-  const RandomShards shards(random, 3, kShardBytes);
+  const RandomShards shards(random, 3, kSmallShardBytes);
   const SourceSet sources = shards.Open(GetParam());
   ExprMaker maker(random, shards);
   SlabBuffers buffers;  // reused as a token's are
@@ -43,7 +43,7 @@ TEST_P(StageBytes, RandomExpressionsInRandomSlabs) {
 
 TEST_P(StageBytes, AnnouncedBuffersAreEnough) {
   Random random(42);
-  const RandomShards shards(random, 2, kShardBytes);
+  const RandomShards shards(random, 2, kSmallShardBytes);
   const SourceSet sources = shards.Open(GetParam());
   ExprMaker maker(random, shards);
   for (int i = 0; i < 200; ++i) {
@@ -71,13 +71,13 @@ TensorExpr BlockExpr(std::uint64_t rows, std::uint64_t row_elements, gguf::Tenso
 }
 
 TEST_P(StageBytes, BlocksOfTheTargetPassAndOthersAreDecoded) {
-  constexpr std::uint64_t kRows = 40;
+  constexpr std::uint64_t kNumRows = 40;
   constexpr std::uint64_t kRowElements = 96;
   Random random(48);
-  const RandomShards shards(random, 1, kShardBytes);
+  const RandomShards shards(random, 1, kSmallShardBytes);
   const SourceSet sources = shards.Open(GetParam());
-  const TensorExpr same = BlockExpr(kRows, kRowElements, gguf::TensorType::kQ8_0);
-  TensorExpr floats = BlockExpr(kRows, kRowElements, gguf::TensorType::kF32);
+  const TensorExpr same = BlockExpr(kNumRows, kRowElements, gguf::TensorType::kQ8_0);
+  TensorExpr floats = BlockExpr(kNumRows, kRowElements, gguf::TensorType::kF32);
   floats.quantizing = Quantizing{.rounded = gguf::TensorType::kQ8_0, .zero_non_finite = true};
   const std::byte* const blocks = shards.contents()[0].data() + 7;
   std::vector<float> values(same.elements);
@@ -132,7 +132,7 @@ TEST_P(StageBytes, OverflowIsCountedForTheSlab) {
 TEST_P(StageBytes, TilesLongerThanTheEncodersOwn) {
   // Encode works in tiles of some thousand values; a segment and a slab may be longer.
   Random random(44);
-  const RandomShards shards(random, 1, kShardBytes);
+  const RandomShards shards(random, 1, kSmallShardBytes);
   const SourceSet sources = shards.Open(GetParam());
   KnownExpr known;
   const std::vector<std::uint64_t> shape{3, 7001};
@@ -152,7 +152,7 @@ TEST_P(StageBytes, TilesLongerThanTheEncodersOwn) {
 // The part of the source that a zero-copy slab must point at.
 TEST(ZeroCopy, ContiguousSlabsPointIntoTheMapping) {
   Random random(45);
-  const RandomShards shards(random, 1, kShardBytes);
+  const RandomShards shards(random, 1, kSmallShardBytes);
   const SourceSet sources = shards.Open(Sources::kMapped);
   TensorExpr expr;
   const std::vector<std::uint64_t> shape{16, 100};

@@ -18,7 +18,7 @@ using testing::RandomView;
 using ::testing::SizeIs;
 using testing::ViewAndReference;
 
-constexpr int kManyShapes = 3000;
+constexpr int kManyViews = 3000;
 
 // Checks that boxes tile positions [first, first + count) of `values`, in order.
 void ExpectTiles(const std::vector<Box>& boxes, const std::vector<std::uint64_t>& values,
@@ -40,7 +40,7 @@ void ExpectTiles(const std::vector<Box>& boxes, const std::vector<std::uint64_t>
 
 TEST(CutBoxes, TileRandomRangesInSequenceOrder) {
   Random random(11);
-  for (int i = 0; i < kManyShapes; ++i) {
+  for (int i = 0; i < kManyViews; ++i) {
     const ViewAndReference both = RandomView(random, 4, 6, 6);
     const StridedView view = random.OneIn(2) ? both.view : both.view.Coalesced();
     const std::vector<std::uint64_t>& values = both.reference.values();
@@ -122,7 +122,7 @@ TEST(CutBoxes, CountsBeyond32Bits) {
 
 TEST(SourceRange, SpansLeastToGreatestElement) {
   Random random(14);
-  for (int i = 0; i < kManyShapes; ++i) {
+  for (int i = 0; i < kManyViews; ++i) {
     const ViewAndReference both = RandomView(random, 4, 5, 6);
     const std::uint64_t first = random.Between(0, both.view.elements() - 1);
     const std::uint64_t count = random.Between(1, both.view.elements() - first);

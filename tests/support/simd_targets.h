@@ -4,9 +4,13 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::testing {
+
+// More than four of the widest vectors, which have 16 floats.
+inline constexpr std::size_t kManyCounts = 70;
 
 // Calls `test()` once for each target. The kernels ask Highway for the target on every call, so
 // that a restriction of the supported targets decides which code they run.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -41,6 +43,8 @@ class TempFolder {
  private:
   std::filesystem::path path_;
 };
+
+inline std::uint64_t PageBytes() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
 inline std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

@@ -25,8 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::SmallGguf;
 
-constexpr std::uint64_t kTwo32 = std::uint64_t{1} << 32;
-
 struct Defect {
   std::string name;
   GgufBytes file;
@@ -278,6 +276,7 @@ TEST(GgufReader, RejectsAFileThatEndsBeforeTheDataSection) {
 
 // Code and tensor; a message about rows would send the user the wrong way.
 TEST(GgufReader, RejectsShapesWhoseSizeOverflows) {
+  constexpr std::uint64_t kTwo32 = std::uint64_t{1} << 32;
   for (const std::vector<std::uint64_t>& ne :
        {std::vector<std::uint64_t>{kTwo32, kTwo32}, std::vector<std::uint64_t>{kTwo32 << 30, 1}}) {
     GgufBytes file;

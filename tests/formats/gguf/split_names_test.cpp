@@ -15,7 +15,7 @@ using ::testing::ElementsAre;
 using testing::Fails;
 using testing::IsOk;
 
-constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kMaxBytes = std::numeric_limits<std::uint64_t>::max();
 
 TEST(SplitNames, CountFromOneInFiveDigits) {
   EXPECT_EQ(ShardPath("dir/model.gguf", 0, 3), "dir/model-00001-of-00003.gguf");
@@ -64,11 +64,11 @@ TEST(GroupBySize, OneShardIsTheLeast) {
   expect_one({}, 1);
   expect_one({500}, 1);
   expect_one({0, 0, 0}, 1);
-  expect_one({1, 2, 3}, kMax);
+  expect_one({1, 2, 3}, kMaxBytes);
 }
 
 TEST(GroupBySize, HugeTensorsDoNotOverflow) {
-  const auto groups = GroupBySize(Tensors({kMax, kMax, 5}), kMax);
+  const auto groups = GroupBySize(Tensors({kMaxBytes, kMaxBytes, 5}), kMaxBytes);
   ASSERT_THAT(groups, IsOk());
   EXPECT_EQ(groups->size(), 3U);
 }

@@ -17,7 +17,7 @@ using testing::IsOk;
 using testing::LegacyBytes;
 
 // Reads a copy that ends where its memory ends, so that the sanitizer sees a read past the end.
-Result<Contents> Read(std::string_view bytes) {
+Result<Contents> ReadLegacy(std::string_view bytes) {
   const auto copy = std::make_unique<std::byte[]>(bytes.size());
   std::memcpy(copy.get(), bytes.data(), bytes.size());
   return ReadLegacyForm({copy.get(), bytes.size()});
@@ -30,7 +30,7 @@ LegacyBytes TwoEntries() {
 }
 
 TEST(LegacyForm, HoldsSumsOverCalls) {
-  const Result<Contents> contents = Read(TwoEntries().Number(9).Text("text.txt").bytes());
+  const Result<Contents> contents = ReadLegacy(TwoEntries().Number(9).Text("text.txt").bytes());
   ASSERT_THAT(contents, IsOk());
   ASSERT_EQ(contents->entries.size(), 2U);
   const Entry& entry = contents->entries[0];
@@ -44,7 +44,7 @@ TEST(LegacyForm, HoldsSumsOverCalls) {
 }
 
 TEST(LegacyForm, TheTrailerMayBeAbsent) {
-  const Result<Contents> contents = Read(TwoEntries().bytes());
+  const Result<Contents> contents = ReadLegacy(TwoEntries().bytes());
   ASSERT_THAT(contents, IsOk());
   EXPECT_EQ(contents->num_chunks, 0U);
   EXPECT_TRUE(contents->datasets.empty());
@@ -55,28 +55,28 @@ TEST(LegacyForm, EveryPrefixIsSafe) {
   const std::string whole = TwoEntries().Number(9).Text("text.txt").bytes();
   const std::size_t without_trailer = TwoEntries().bytes().size();
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    const Result<Contents> contents = Read(whole.substr(0, size));
+    const Result<Contents> contents = ReadLegacy(whole.substr(0, size));
     EXPECT_EQ(contents.has_value(), size == without_trailer) << size;
     if (contents) continue;
     EXPECT_EQ(contents.error().code, ErrorCode::kCorrupt) << size;
   }
 }
 
-struct Defect {
+struct DefectiveFile {
   const char* name;
   LegacyBytes file;
   const char* message;
 };
 
-void PrintTo(const Defect& defect, std::ostream* out) { *out << defect.name; }
+void PrintTo(const DefectiveFile& defect, std::ostream* out) { *out << defect.name; }
 
-class LegacyDefect : public ::testing::TestWithParam<Defect> {};
+class LegacyDefect : public ::testing::TestWithParam<DefectiveFile> {};
 
 TEST_P(LegacyDefect, IsRejected) {
-  EXPECT_THAT(Read(GetParam().file.bytes()), Fails(ErrorCode::kCorrupt, GetParam().message));
+  EXPECT_THAT(ReadLegacy(GetParam().file.bytes()), Fails(ErrorCode::kCorrupt, GetParam().message));
 }
 
-std::vector<Defect> Defects() {
+std::vector<DefectiveFile> DefectiveFiles() {
   const auto file = [](std::int32_t entries) { return LegacyBytes().Number(entries); };
   constexpr std::int32_t kHuge = 0x7FFF'FFFF;
   return {
@@ -104,7 +104,7 @@ std::vector<Defect> Defects() {
   };
 }
 
-INSTANTIATE_TEST_SUITE_P(Defects, LegacyDefect, ::testing::ValuesIn(Defects()),
+INSTANTIATE_TEST_SUITE_P(DefectiveFiles, LegacyDefect, ::testing::ValuesIn(DefectiveFiles()),
                          [](const auto& defect) { return std::string(defect.param.name); });
 
 }  // namespace

@@ -15,7 +15,7 @@
 namespace sluice::quant {
 namespace {
 
-constexpr std::size_t kRowElements = 1024;
+constexpr std::size_t kRowLength = 1024;
 constexpr int kRows = 12;
 
 // The mean of sum(w e^2) / sum(w x^2) over random rows is at most the square of the bound: without
@@ -81,15 +81,15 @@ double MeanError(const Codec& codec, Values values, bool weighted) {
   for (int i = 0; i < kRows; ++i) {
     // Deviations over many powers of two: the error is relative.
     const auto row = values == Values::kPositive
-                         ? random.PositiveRow(kRowElements)
-                         : random.NormalRow(kRowElements, std::ldexp(1.0F, i - kRows / 2));
-    const auto weights = random.PositiveRow(kRowElements);
+                         ? random.PositiveRow(kRowLength)
+                         : random.NormalRow(kRowLength, std::ldexp(1.0F, i - kRows / 2));
+    const auto weights = random.PositiveRow(kRowLength);
     const bool used = weighted || codec.importance == Importance::kRequired;
     const auto bytes =
-        testing::EncodeRows(codec, row, kRowElements,
+        testing::EncodeRows(codec, row, kRowLength,
                             used ? std::span(weights) : std::span<const float>(), /*exact=*/false)
             .bytes;
-    const auto decoded = testing::Decode(codec, bytes, kRowElements);
+    const auto decoded = testing::Decode(codec, bytes, kRowLength);
     sum += RelativeError(row, decoded, weighted ? std::span(weights) : std::span<const float>());
   }
   return std::sqrt(sum / kRows);

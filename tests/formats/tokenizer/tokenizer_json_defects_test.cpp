@@ -25,7 +25,7 @@ struct Defect {
 
 void PrintTo(const Defect& defect, std::ostream* out) { *out << defect.text; }
 
-std::string NameOf(const ::testing::TestParamInfo<Defect>& info) { return info.param.name; }
+std::string DefectName(const ::testing::TestParamInfo<Defect>& info) { return info.param.name; }
 
 class TokenizerJsonDefect : public ::testing::TestWithParam<Defect> {};
 
@@ -60,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"VocabIsAList", WithVocab("[[\"a\",0]]"), "the vocabulary is no object: got an array"},
         {"VocabIsEmpty", WithVocab("{}"), "the vocabulary is empty"},
     }),
-    NameOf);
+    DefectName);
 
 INSTANTIATE_TEST_SUITE_P(
     Ids, TokenizerJsonDefect,
@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"NearTwoTo32", WithVocab(R"({"a":0,"b":4294967295})"),
          "token ids are not contiguous: expected a token with id 1, got 'b' with id 4294967295"},
     }),
-    NameOf);
+    DefectName);
 
 INSTANTIATE_TEST_SUITE_P(
     Added, TokenizerJsonDefect,
@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"IdOfAnotherAddedToken", WithAdded(R"([{"id":2,"content":"x"},{"id":2,"content":"y"}])"),
          "two tokens share an id: expected a token with id 3, got 'y' with id 2"},
     }),
-    NameOf);
+    DefectName);
 
 constexpr const char* kNoMerge = "a merge is neither a string nor a pair of strings: got ";
 
@@ -118,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"ANumberInAPair", WithMerges(R"([["a",5]])"), NoMerge(R"(["a",5])")},
         {"TwoStringsAndANumber", WithMerges(R"([["a",5,"b"]])"), NoMerge(R"(["a",5,"b"])")},
     }),
-    NameOf);
+    DefectName);
 
 // Readers of the file cut each merge at its one space.
 TEST(TokenizerJson, RejectsMergeStringsThatAreNoPair) {

@@ -10,6 +10,7 @@
 
 #include "result_matchers.h"
 #include "test_files.h"
+#include "tests/formats/tokenizer/texts_of.h"
 
 namespace sluice::tokenizer {
 namespace {
@@ -20,18 +21,13 @@ using ::testing::Field;
 using ::testing::IsEmpty;
 using testing::IsOk;
 using testing::TempFolder;
+using testing::TextsOf;
 
 BpeVocabulary ReadOk(const std::string& text) {
   const TempFolder folder;
   const Result<BpeVocabulary> vocabulary = ReadTokenizerJson(folder.Write("tokenizer.json", text));
   EXPECT_THAT(vocabulary, IsOk());
   return vocabulary ? *vocabulary : BpeVocabulary();
-}
-
-std::vector<std::string> TextsOf(const gguf::Array& array) {
-  std::vector<std::string> texts;
-  for (std::size_t i = 0; i < array.size(); ++i) texts.emplace_back(array.StringAt(i));
-  return texts;
 }
 
 auto IsAdded(std::uint32_t id, const std::string& text, bool special) {

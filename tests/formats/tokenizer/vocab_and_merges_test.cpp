@@ -9,6 +9,7 @@
 #include "formats/tokenizer/tokenizer_json.h"
 #include "result_matchers.h"
 #include "test_files.h"
+#include "tests/formats/tokenizer/texts_of.h"
 
 namespace sluice::tokenizer {
 namespace {
@@ -19,12 +20,7 @@ using testing::FailsWith;
 using ::testing::IsEmpty;
 using testing::IsOk;
 using testing::TempFolder;
-
-std::vector<std::string> TextsOf(const gguf::Array& array) {
-  std::vector<std::string> texts;
-  for (std::size_t i = 0; i < array.size(); ++i) texts.emplace_back(array.StringAt(i));
-  return texts;
-}
+using testing::TextsOf;
 
 class VocabAndMerges : public ::testing::Test {
  protected:

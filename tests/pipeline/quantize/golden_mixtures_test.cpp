@@ -25,11 +25,11 @@ using gguf::TensorRecord;
 using nlohmann::json;
 using testing::IsOk;
 
-fs::path Folder() { return fs::path(SLUICE_GOLDEN_DIR) / "quants" / "mixtures"; }
+fs::path MixtureFolder() { return fs::path(SLUICE_GOLDEN_DIR) / "quants" / "mixtures"; }
 
 std::vector<std::string> ModelNames() {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(Folder())) {
+  for (const auto& entry : fs::directory_iterator(MixtureFolder())) {
     names.push_back(entry.path().stem().string());
   }
   std::sort(names.begin(), names.end());
@@ -105,7 +105,7 @@ std::map<std::string, std::string> ExpectedTypes(const json& model, const json& 
 class GoldenMixtures : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenMixtures, AreReproduced) {
-  std::ifstream file(Folder() / (GetParam() + ".json"));
+  std::ifstream file(MixtureFolder() / (GetParam() + ".json"));
   const json model = json::parse(file);
   const ModelFacts facts = FactsOf(model);
   const std::vector<TensorRecord> tensors = SourcesOf(model);

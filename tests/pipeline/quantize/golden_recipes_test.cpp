@@ -25,16 +25,16 @@ using gguf::TensorRecord;
 using nlohmann::json;
 using testing::IsOk;
 
-fs::path Folder() { return fs::path(SLUICE_GOLDEN_DIR) / "quants" / "recipes"; }
+fs::path RecipeFolder() { return fs::path(SLUICE_GOLDEN_DIR) / "quants" / "recipes"; }
 
 json Load(const std::string& name) {
-  std::ifstream file(Folder() / name);
+  std::ifstream file(RecipeFolder() / name);
   return json::parse(file);
 }
 
 std::vector<std::string> Runs() {
   std::vector<std::string> runs;
-  for (const auto& entry : fs::directory_iterator(Folder())) {
+  for (const auto& entry : fs::directory_iterator(RecipeFolder())) {
     if (entry.path().extension() == ".json") runs.push_back(entry.path().filename().string());
   }
   std::sort(runs.begin(), runs.end());
@@ -60,7 +60,7 @@ std::vector<TensorRecord> TensorsOf(const json& run) {
   return tensors;
 }
 
-ModelFacts FactsOf(const json& run) {
+ModelFacts FactsOfRun(const json& run) {
   gguf::Metadata metadata;
   for (const json& item : run["kv"]) {
     const std::string key = item[0];
@@ -113,7 +113,7 @@ class GoldenRecipe : public ::testing::TestWithParam<std::string> {
   // The runs name their importance matrix without a folder.
   void SetUp() override {
     before_ = fs::current_path();
-    fs::current_path(Folder());
+    fs::current_path(RecipeFolder());
   }
   void TearDown() override { fs::current_path(before_); }
 
@@ -126,7 +126,7 @@ TEST_P(GoldenRecipe, IsReproduced) {
   const json copy = Load(run["model"].get<std::string>() + ".COPY.json");
   const std::vector<TensorRecord> sources = TensorsOf(copy);
   const Arguments arguments = ParseArguments(run);
-  const Result<Recipe> recipe = ChooseTypes(FactsOf(copy), sources, arguments.options);
+  const Result<Recipe> recipe = ChooseTypes(FactsOfRun(copy), sources, arguments.options);
   ASSERT_THAT(recipe, IsOk());
   const std::vector<TensorRecord> expected = TensorsOf(run);
   ASSERT_EQ(recipe->choices.size(), expected.size());

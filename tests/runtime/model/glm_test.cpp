@@ -11,8 +11,8 @@
 namespace sluice::runtime {
 namespace {
 
-using sluice::testing::Fails;
-using sluice::testing::IsOk;
+using testing::Fails;
+using testing::IsOk;
 using testing::LoadTiny;
 
 std::vector<TokenId> Tokens(std::uint32_t count, std::uint32_t step) {

@@ -14,9 +14,9 @@
 namespace sluice::runtime {
 namespace {
 
-using sluice::testing::Fails;
-using sluice::testing::IsOk;
+using testing::Fails;
 using ::testing::HasSubstr;
+using testing::IsOk;
 using ::testing::Not;
 using testing::OpenTiny;
 
@@ -101,9 +101,9 @@ TEST(LoadWeights, CountsBeyondTheFileCostNothing) {
   Config config = *ConfigFromMetadata(source.metadata(), warnings);
   config.layers = 1U << 21U;
   config.experts = 1U << 21U;
-  sluice::testing::ForgetLargestAllocation();
+  testing::ForgetLargestAllocation();
   const Result<Weights> weights = LoadWeights(source, config);
-  EXPECT_LT(sluice::testing::LargestAllocation(), 1U << 20U);
+  EXPECT_LT(testing::LargestAllocation(), 1U << 20U);
   EXPECT_THAT(weights, Fails(ErrorCode::kMismatch, "tensor 'blk.2.ffn_gate_exps.weight'"));
   EXPECT_THAT(weights, Fails(ErrorCode::kMismatch, "tensor 'blk.4.attn_norm.weight'"));
   EXPECT_THAT(weights.error().Format(), Not(HasSubstr("blk.5")));
