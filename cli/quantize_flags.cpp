@@ -1,6 +1,8 @@
 // The flags that choose how a file is quantized.
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -21,10 +23,26 @@ bool HasCompanions(const QuantizeFlags& flags) {
          flags.non_finite != "error" || !flags.save_types.empty();
 }
 
+// A value that `flag` does not take.
+Error OfFlag(std::string_view flag, Error error) {
+  error.what = fmt::format("{}: {}", flag, error.what);
+  return error;
+}
+
+Status SetType(std::string_view flag, const std::string& name,
+               std::optional<gguf::TensorType>& type) {
+  if (name.empty()) return Ok();
+  Result<gguf::TensorType> parsed = ParseTargetType(name);
+  if (!parsed) return OfFlag(flag, std::move(parsed).error());
+  type = *parsed;
+  return Ok();
+}
+
 Status AddRules(const QuantizeFlags& flags, std::vector<TypeRule>& rules) {
   for (const std::string& text : flags.tensor_types) {
-    SLUICE_ASSIGN(TypeRule rule, ParseTypeRule(text));
-    rules.push_back(std::move(rule));
+    Result<TypeRule> rule = ParseTypeRule(text);
+    if (!rule) return OfFlag("--tensor-type", std::move(rule).error());
+    rules.push_back(*std::move(rule));
   }
   if (flags.tensor_types_file.empty()) return Ok();
   SLUICE_ASSIGN(std::vector<TypeRule> more, ReadTypeRules(flags.tensor_types_file));
@@ -94,12 +112,8 @@ Result<std::shared_ptr<const QuantizeRequest>> ToQuantizeRequest(const QuantizeF
   recipe.pure = flags.pure;
   recipe.leave_output = flags.leave_output;
   recipe.allow_requantize = flags.allow_requantize;
-  if (!flags.output_type.empty()) {
-    SLUICE_ASSIGN(recipe.output_type, ParseTargetType(flags.output_type));
-  }
-  if (!flags.embedding_type.empty()) {
-    SLUICE_ASSIGN(recipe.embedding_type, ParseTargetType(flags.embedding_type));
-  }
+  SLUICE_TRY(SetType("--output-tensor-type", flags.output_type, recipe.output_type));
+  SLUICE_TRY(SetType("--token-embedding-type", flags.embedding_type, recipe.embedding_type));
   SLUICE_TRY(AddRules(flags, recipe.rules));
   request->importance_path = flags.imatrix;
   request->exact = flags.bit_exact;

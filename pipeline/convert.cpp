@@ -85,12 +85,13 @@ void WarnOfCounts(const FilePlan& file, std::span<const TensorCounts> counts,
                   std::uint64_t& corrected, std::vector<std::string>& warnings) {
   for (std::size_t i = 0; i < file.tensors.size(); ++i) {
     const gguf::TensorRecord& record = file.tensors[i].record;
-    const auto& part = file.tensors[i].expr.mlx_part;
+    const TensorExpr& expr = file.tensors[i].expr;
+    const auto& part = expr.mlx_part;
     if (part && part->part != mlx::Part::kCodes) continue;  // of the same values
     if (counts[i].overflowed > 0) {
+      const auto type = expr.quantizing ? expr.quantizing->rounded : record.type;
       warnings.push_back(fmt::format("tensor '{}': {} finite values became infinite in {}",
-                                     record.name, counts[i].overflowed,
-                                     gguf::InfoOf(record.type).name));
+                                     record.name, counts[i].overflowed, gguf::InfoOf(type).name));
     }
     if (counts[i].zeroed > 0) {
       warnings.push_back(fmt::format("tensor '{}': {} values that are not finite became 0",

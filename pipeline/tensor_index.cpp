@@ -53,6 +53,7 @@ Segment SourceTensor::SegmentOf(const StridedView& view, std::uint64_t end) cons
     segment.dtype = Dtype::kF32;
     segment.packed = packed->source;
   }
+  segment.name = info->name;
   return segment;
 }
 

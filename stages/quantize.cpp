@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <string_view>
 
 #include "formats/mlx/codec.h"
 #include "formats/quant/scales.h"
@@ -15,17 +17,21 @@ namespace {
 
 constexpr std::uint64_t kBatchElements = 32768;
 
-// What the converter's own output type leaves of the values.
-std::uint64_t Round(gguf::TensorType type, std::span<float> values, std::span<std::byte> bytes) {
-  std::uint64_t overflowed = 0;
-  if (type == gguf::TensorType::kF16) {
-    overflowed = kernels::EncodeF16(values, bytes.data());
-    kernels::DecodeToF32(Dtype::kF16, bytes.data(), values);
-  } else if (type == gguf::TensorType::kBF16) {
-    overflowed = kernels::EncodeBf16(values, bytes.data());
-    kernels::DecodeToF32(Dtype::kBF16, bytes.data(), values);
-  }
-  return overflowed;
+std::string RowAndColumn(const TensorExpr& expr, std::uint64_t element) {
+  return fmt::format("row {}, column {}", element / expr.row_elements, element % expr.row_elements);
+}
+
+// Where an element stands: in the tensor, and in the source tensor that a stack has it from.
+std::string PlaceOf(const TensorExpr& expr, std::uint64_t element) {
+  const std::size_t at = SegmentAt(expr, element);
+  const Segment& segment = expr.segments[at];
+  std::string place = RowAndColumn(expr, element);
+  if (expr.segments.size() == 1 || segment.name.empty()) return place;
+  const std::uint64_t begin = at == 0 ? 0 : expr.segments[at - 1].end;
+  // Transposed and permuted views have their rows elsewhere.
+  const std::string in_source =
+      segment.view.IsContiguous() ? RowAndColumn(expr, element - begin) + " of" : "from";
+  return fmt::format("{} ({} '{}')", place, in_source, segment.name);
 }
 
 // No block format can hold NaN or infinity, and one of them spoils its whole block.
@@ -35,14 +41,46 @@ Status CheckFinite(const TensorExpr& expr, std::span<float> values, std::uint64_
     if (std::isfinite(values[i])) continue;
     if (!expr.quantizing->zero_non_finite) {
       return MakeError(ErrorCode::kCorrupt, "a value to be quantized is not finite")
-          .Actual(fmt::format("{} in row {}, column {}", values[i],
-                              first_row + i / expr.row_elements, i % expr.row_elements))
+          .Actual(
+              fmt::format("{} in {}", values[i], PlaceOf(expr, first_row * expr.row_elements + i)))
           .Advice("repair the checkpoint, or take 0 for such values with --nan zero");
     }
     values[i] = 0;
     ++target.zeroed;
   }
   return Ok();
+}
+
+// `values` are finite and one of them is infinite in what they are rounded to, whose bits are
+// `halves`.
+Error TooLarge(const TensorExpr& expr, std::span<const float> values, std::uint64_t first_row,
+               std::span<const std::byte> halves) {
+  const gguf::TensorType type = expr.quantizing->rounded;
+  const std::uint64_t at = quant::FindUnusableBlock(type, halves).value_or(0);
+  return MakeError(ErrorCode::kMismatch,
+                   "a value is too large for the type to which values are rounded first")
+      .Expected(fmt::format("values that {} can hold", gguf::InfoOf(type).name))
+      .Actual(
+          fmt::format("{} in {}", values[at], PlaceOf(expr, first_row * expr.row_elements + at)))
+      .Advice(fmt::format("round to a type that holds it with --outtype {}, or take 0 for such "
+                          "values with --nan zero",
+                          type == gguf::TensorType::kF16 ? "bf16 or f32" : "f32"));
+}
+
+// Leaves of finite values what the converter's own output type leaves of them.
+Status Round(const TensorExpr& expr, std::span<float> values, std::uint64_t first_row,
+             std::span<std::byte> halves, SlabTarget& target) {
+  const gguf::TensorType type = expr.quantizing->rounded;
+  const bool is_f16 = type == gguf::TensorType::kF16;
+  if (!is_f16 && type != gguf::TensorType::kBF16) return Ok();
+  const std::uint64_t overflowed = is_f16 ? kernels::EncodeF16(values, halves.data())
+                                          : kernels::EncodeBf16(values, halves.data());
+  if (overflowed > 0 && !expr.quantizing->zero_non_finite) {
+    return TooLarge(expr, values, first_row, halves.first(values.size() * sizeof(std::uint16_t)));
+  }
+  kernels::DecodeToF32(is_f16 ? Dtype::kF16 : Dtype::kBF16, halves.data(), values);
+  target.overflowed += overflowed;
+  return overflowed > 0 ? CheckFinite(expr, values, first_row, target) : Ok();
 }
 
 // A file with such a block is one that llama.cpp refuses.
@@ -96,8 +134,8 @@ Result<std::span<const float>> RoundedValues(const TensorExpr& expr, const Piece
   if (!rounds && !kernels::HasNonFinite(values)) return std::span<const float>(values);
   const std::span<float> own = scratch.own_values().first(values.size());
   if (own.data() != values.data()) std::ranges::copy(values, own.begin());
-  if (rounds) target.overflowed += Round(how.rounded, own, scratch.halves());
   if (kernels::HasNonFinite(own)) SLUICE_TRY(CheckFinite(expr, own, first_row, target));
+  if (rounds) SLUICE_TRY(Round(expr, own, first_row, scratch.halves(), target));
   return std::span<const float>(own);
 }
 

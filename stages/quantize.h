@@ -49,7 +49,8 @@ struct LoadedWeights {
 // The values as `expr` quantizes them: rounded to the type that they pass through, without NaN and
 // infinity. `values`: elements from row `first_row` of `piece` on, decoded; they change only if
 // they lie in `scratch.own_values()`. Counts in target.zeroed and target.overflowed. kCorrupt, with
-// row and column, for a value that is not finite, unless such become zero.
+// row and column, for a value that is not finite, kMismatch for one that the type they pass through
+// cannot hold, unless such become zero.
 Result<std::span<const float>> RoundedValues(const TensorExpr& expr, const Piece& piece,
                                              std::uint64_t first_row, std::span<float> values,
                                              const QuantizeScratch& scratch, SlabTarget& target);

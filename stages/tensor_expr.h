@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct Segment {
   std::shared_ptr<const PackedSource> packed = nullptr;
   // Of elements in the MLX layout, which only the runtime reads; the stages do not.
   std::shared_ptr<const MlxTensor> mlx = nullptr;
+  std::string name = {};  // of the source tensor, for errors
 
   // Whether the same elements come from the same place.
   bool operator==(const Segment& other) const;

@@ -116,11 +116,13 @@ Result<bool> TypeRule::Matches(std::string_view name) const {
 
 Result<TypeRule> ParseTypeRule(std::string_view text) {
   const std::size_t separator = text.rfind('=');
-  if (separator == std::string_view::npos || separator == 0) return NoRule(text);
+  if (separator == std::string_view::npos || Trim(text.substr(0, separator)).empty()) {
+    return NoRule(text);
+  }
   TypeRule rule;
   rule.text = text;
-  SLUICE_ASSIGN(rule.pattern, ParsePattern(text.substr(0, separator)));
-  SLUICE_ASSIGN(rule.type, ParseTargetType(text.substr(separator + 1)));
+  SLUICE_ASSIGN(rule.pattern, ParsePattern(Trim(text.substr(0, separator))));
+  SLUICE_ASSIGN(rule.type, ParseTargetType(Trim(text.substr(separator + 1))));
   return rule;
 }
 

@@ -25,9 +25,9 @@ struct TypeRule {
   [[nodiscard]] Result<bool> Matches(std::string_view name) const;
 };
 
-// Parses "REGEX=TYPE". The part behind the last '=' is the type; the part before it is an
-// ECMAScript regular expression, which is lower-cased first as llama-quantize does it (so "\D"
-// means "\d"). kUsage for anything else.
+// Parses "REGEX=TYPE", with or without blanks around the parts. The part behind the last '=' is the
+// type; the part before it is an ECMAScript regular expression, which is lower-cased first as
+// llama-quantize does it (so "\D" means "\d"). kUsage for anything else.
 Result<TypeRule> ParseTypeRule(std::string_view text);
 
 // The rules of a file, one a line between blanks; # begins a comment. kUsage names file and line of

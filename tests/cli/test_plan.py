@@ -71,6 +71,24 @@ def test_offsets_and_key_values_are_those_of_the_file(tmp_path, arguments):
     assert {key: full_type(entry) for key, entry in file["key_values"].items()} == written.types
 
 
+def test_quantized_types_and_reasons(tmp_path):
+    checkpoint = CHECKPOINTS / "llama-q256"
+    arguments = ("--pre", "llama-bpe", "--type", "Q4_K_M", "--tensor-type", "blk.1.ffn_down=q8_0")
+    convert(checkpoint, tmp_path / "out.gguf", *arguments)
+    (file,) = plan(checkpoint, *arguments)["files"]
+    written = Gguf(tmp_path / "out.gguf").tensors
+    assert [tensor["name"] for tensor in file["tensors"]] == list(written)
+    for tensor in file["tensors"]:
+        real = written[tensor["name"]]
+        assert (tensor["type"], tensor["offset"], tensor["bytes"]) == (real.type, real.offset, len(real.raw))
+    elements = sum(numpy.prod(tensor.shape) for tensor in written.values())
+    bits = 8 * sum(len(tensor.raw) for tensor in written.values()) / elements
+    assert file["bits_per_weight"] == pytest.approx(bits, rel=1e-12)
+    reasons = {tensor["name"]: tensor["reason"] for tensor in file["tensors"]}
+    print(reasons)
+    assert False
+
+
 def full_type(entry):
     """A type of docs/json.md in the words of Gguf.types."""
     words = {"u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "i8": "int8",

@@ -327,19 +327,11 @@ def test_scale_that_overflows(file_type, value, refused, tmp_path):
     assert out.exists() != refused and result.returncode == (3 if refused else 0), result.stderr
 
 
-def test_blocks_that_the_reference_writes_wrong_are_counted(tmp_path):
-    checkpoint = copy_checkpoint("llama-q256", tmp_path)
-    name = "model.layers.0.mlp.gate_proj.weight"
-    tensors = load_tensors(checkpoint)
-    values = source_floats(tensors, name).copy()
-    values[:, 32:64] = 0
-    tensors[name] = ("BF16", list(values.shape), encode("BF16", values))
-    replace_tensors(checkpoint, tensors)
-    right = succeed("convert", checkpoint, tmp_path / "a.gguf", "--type", "IQ3_S")
-    assert "blocks are right where llama-quantize writes wrong ones" in right.stderr
-    wrong = succeed("convert", checkpoint, tmp_path / "b.gguf", "--type", "IQ3_S", "--bit-exact")
-    assert "blocks are wrong, as llama-quantize writes them" in wrong.stderr
-    assert sha256(tmp_path / "a.gguf") != sha256(tmp_path / "b.gguf")
+@pytest.mark.parametrize("flag, value", [("--output-tensor-type", "q4_k_m"), ("--token-embedding-type", "q4_k_m"),
+                                         ("--tensor-type", "ffn=q4_k_m"), ("--tensor-type", "ffn")])
+def test_errors_of_types_name_the_flag(flag, value, tmp_path):
+    result = run("convert", LLAMA, tmp_path / "out.gguf", "--type", "Q8_0", flag, value)
+    assert_fails(result, 2, f"error: {flag}: ", f"got {value.rpartition('=')[2]}")
 
 
 def test_pattern_that_is_too_long(tmp_path):

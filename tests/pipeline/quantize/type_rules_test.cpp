@@ -117,6 +117,17 @@ TEST(TypeRuleFile, HoldsRulesBetweenWhiteSpace) {
   EXPECT_EQ((*rules)[2].type, TensorType::kF16);
 }
 
+TEST(TypeRuleFile, HasBlanksAroundTheSign) {
+  const TempFolder folder;
+  const auto rules = ReadTypeRules(folder.Write("rules", "attn_v = q8_0\nffn\t= \tq4_0\n"));
+  ASSERT_THAT(rules, IsOk());
+  ASSERT_EQ(rules->size(), 2U);
+  EXPECT_TRUE(rules->front().Matches("blk.0.attn_v.weight"));
+  EXPECT_EQ(rules->back().type, TensorType::kQ4_0);
+  EXPECT_THAT(ReadTypeRules(folder.Write("rules", " = q8_0")),
+              Fails(ErrorCode::kUsage, "no rule for tensor types"));
+}
+
 TEST(TypeRuleFile, MayComeFromAnotherSystem) {
   const TempFolder folder;
   const auto rules = ReadTypeRules(
