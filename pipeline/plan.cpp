@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <filesystem>
-#include <map>
+#include <limits>
 #include <numeric>
 
 #include "arch/registry.h"
 #include "formats/tokenizer/pre_tokenizers.h"
 #include "pipeline/bind.h"
+#include "pipeline/element_types.h"
 #include "pipeline/guarded.h"
 #include "pipeline/hparams.h"
 #include "pipeline/key_values.h"
@@ -18,7 +17,6 @@
 #include "pipeline/mlx/fold.h"
 #include "pipeline/prequantized/packed_tensors.h"
 #include "pipeline/quantize/apply.h"
-#include "pipeline/quantize/file_type.h"
 #include "pipeline/tensor_index.h"
 #include "pipeline/vocabulary.h"
 
@@ -29,16 +27,6 @@ using arch::Dialect;
 using arch::FileSpec;
 using arch::Hp;
 using arch::Role;
-using arch::Store;
-using gguf::TensorType;
-
-// general.file_type of a model in a type of --outtype.
-std::uint32_t FileTypeNumber(TensorType type) {
-  const FileType number = type == TensorType::kF32   ? FileType::kF32
-                          : type == TensorType::kF16 ? FileType::kF16
-                                                     : FileType::kBF16;
-  return static_cast<std::uint32_t>(number);
-}
 
 // ---- Which family, which files ------------------------------------------------------------------
 
@@ -91,67 +79,6 @@ Result<ChosenFiles> ChooseFiles(const arch::Family& family, const std::string& a
   return chosen;
 }
 
-// ---- Element types ------------------------------------------------------------------------------
-
-// llama.cpp's converter: the first matrix in BF16 or F16, be it one of scales, decides for the
-// whole file.
-TensorType AutoType(const safetensors::ShardSet& shards) {
-  for (const safetensors::Shard& shard : shards.shards) {
-    for (const safetensors::TensorInfo& info : shard.header.tensors) {
-      if (info.shape.size() < 2) continue;
-      if (info.dtype == Dtype::kBF16) return TensorType::kBF16;
-      if (info.dtype == Dtype::kF16) return TensorType::kF16;
-    }
-  }
-  return TensorType::kF16;
-}
-
-class OutTypes {
- public:
-  OutTypes(Dialect dialect, OutType outtype, TensorType auto_type)
-      : dialect_(dialect), outtype_(outtype), auto_type_(auto_type) {}
-
-  // What matrices of the file get, unless a rule says otherwise.
-  [[nodiscard]] TensorType Requested(Dtype source) const {
-    switch (outtype_) {
-      case OutType::kF32:
-        return TensorType::kF32;
-      case OutType::kF16:
-        return TensorType::kF16;
-      case OutType::kBF16:
-        return TensorType::kBF16;
-      case OutType::kAuto:
-        break;
-    }
-    if (dialect_ == Dialect::kLlamaCpp) return auto_type_;
-    // Ollama's converter decides for each tensor.
-    const bool brain =
-        source == Dtype::kBF16 || source == Dtype::kF8E4M3 || source == Dtype::kF8E5M2;
-    return brain ? TensorType::kBF16 : TensorType::kF16;
-  }
-
-  [[nodiscard]] TensorType For(const BoundTensor& tensor, Dtype source) const {
-    if (tensor.rule == nullptr || tensor.shape.size() < 2) return TensorType::kF32;
-    const TensorType requested = Requested(source);
-    switch (tensor.rule->store) {
-      case Store::kRequested:
-        return requested;
-      case Store::kF32:
-        return TensorType::kF32;
-      case Store::kF16:
-        return outtype_ == OutType::kF32 ? TensorType::kF32 : TensorType::kF16;
-      case Store::kF32UnlessF16:
-        return requested == TensorType::kF16 ? TensorType::kF16 : TensorType::kF32;
-    }
-    return requested;
-  }
-
- private:
-  Dialect dialect_;
-  OutType outtype_;
-  TensorType auto_type_;
-};
-
 // ---- One file -----------------------------------------------------------------------------------
 
 std::uint64_t Elements(std::span<const std::uint64_t> shape) {
@@ -172,18 +99,6 @@ ParameterCounts CountParameters(const std::vector<BoundTensor>& tensors) {
     }
   }
   return counts;
-}
-
-// The number that stands for the type of most matrices.
-std::uint32_t MajorityFileType(const std::vector<PlannedTensor>& tensors) {
-  std::map<TensorType, std::size_t> counts;
-  for (const PlannedTensor& tensor : tensors) {
-    if (tensor.record.shape.size() >= 2) ++counts[tensor.record.type];
-  }
-  const auto most =
-      std::max_element(counts.begin(), counts.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == counts.end() ? 0 : FileTypeNumber(most->first);
 }
 
 // (block, name) as Ollama sorts: numbered blocks first, all other tensors as one group after them.
@@ -226,7 +141,7 @@ class Planner {
   void NoteAbsentMtp(const std::vector<BoundTensor>& model);
   void NoteAbsentHead(const std::vector<BoundTensor>& model);
   FilePlan PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bound);
-  PlannedTensor PlanTensor(const BoundTensor& bound, const OutTypes& types);
+  PlannedTensor PlanTensor(const BoundTensor& bound, const ElementTypes& types);
   void PlanMetadata(FilePlan& file);
   void PlanTokenizer(FilePlan& file);
   Status ApplyOverrides();
@@ -324,7 +239,7 @@ void Planner::NoteAbsentHead(const std::vector<BoundTensor>& model) {
       "output head");
 }
 
-PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const OutTypes& types) {
+PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const ElementTypes& types) {
   PlannedTensor tensor;
   tensor.record.name = bound.name;
   tensor.record.shape = bound.shape;
@@ -377,7 +292,7 @@ FilePlan Planner::PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bou
   FilePlan file;
   file.spec = &spec;
   SortTensors(spec.dialect, bound);
-  const OutTypes types(spec.dialect, options_.outtype, AutoType(shards_));
+  const ElementTypes types(spec.dialect, options_.outtype, shards_);
   for (const BoundTensor& tensor : bound) file.tensors.push_back(PlanTensor(tensor, types));
   parameters_.push_back(CountParameters(bound));
   return file;
@@ -434,8 +349,8 @@ void Planner::PlanMetadata(FilePlan& file) {
     std::vector<std::string> repeated;
     AddGeneral(plan_.folder, *config_, spec.role, options_.model_name, parameters, file.metadata,
                spec.role == Role::kModel ? plan_.warnings : repeated);
-    const OutTypes types(spec.dialect, options_.outtype, AutoType(shards_));
-    file_type = FileTypeNumber(types.Requested(Dtype::kF32));
+    const ElementTypes types(spec.dialect, options_.outtype, shards_);
+    file_type = types.FileTypeNumber();
   } else if (!options_.model_name.empty()) {
     file.metadata.Set("general.name", options_.model_name);
   }

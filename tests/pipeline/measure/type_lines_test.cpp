@@ -36,7 +36,9 @@ TEST(TypeLines, EveryLineIsARuleForItsTensorsAlone) {
     EXPECT_EQ(rule->type, kIQ4_XS);
     EXPECT_EQ(lines.front().find('#'), std::string::npos) << "a comment in a file";
     for (const std::string_view other : names) {
-      EXPECT_EQ(rule->Matches(other), other == name) << lines.front() << " and " << other;
+      const auto found = rule->Matches(other);
+      ASSERT_THAT(found, IsOk());
+      EXPECT_EQ(*found, other == name) << lines.front() << " and " << other;
     }
   }
 }
