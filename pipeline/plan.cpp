@@ -139,7 +139,7 @@ class Planner {
   void SetOptionsAsHParams();
   void WarnOfSkippedProjector(const std::vector<BoundTensor>& projector);
   void NoteAbsentMtp(const std::vector<BoundTensor>& model);
-  void NoteAbsentHead(const std::vector<BoundTensor>& model);
+  Status CheckHead(const std::vector<BoundTensor>& model);
   FilePlan PlanTensors(const FileSpec& spec, std::vector<BoundTensor> bound);
   PlannedTensor PlanTensor(const BoundTensor& bound, const ElementTypes& types);
   void PlanMetadata(FilePlan& file);
@@ -229,14 +229,21 @@ void Planner::NoteAbsentMtp(const std::vector<BoundTensor>& model) {
       "and loaders take the file as the trunk alone");
 }
 
-// Only where the family lets it be absent.
-void Planner::NoteAbsentHead(const std::vector<BoundTensor>& model) {
-  if (!hparams_.Has(Hp::kTied) || hparams_.Flag(Hp::kTied)) return;
+// Where the family lets it be absent, a model still runs without; a file of it may lack what got
+// lost.
+Status Planner::CheckHead(const std::vector<BoundTensor>& model) {
+  if (!hparams_.Has(Hp::kTied) || hparams_.Flag(Hp::kTied)) return Ok();
   const auto is_head = [](const BoundTensor& tensor) { return tensor.name == "output.weight"; };
-  if (std::ranges::any_of(model, is_head)) return;
+  if (std::ranges::any_of(model, is_head)) return Ok();
+  if (!options_.to_run) {
+    return MakeError(ErrorCode::kMissing, "a required tensor is missing")
+        .At("lm_head.weight")
+        .Expected("it for output.weight, or tie_word_embeddings true in config.json");
+  }
   plan_.warnings.push_back(
       "tie_word_embeddings is false but the checkpoint has no lm_head.weight: the embedding is the "
       "output head");
+  return Ok();
 }
 
 PlannedTensor Planner::PlanTensor(const BoundTensor& bound, const ElementTypes& types) {
@@ -314,7 +321,7 @@ Status Planner::BindTensors() {
   SLUICE_TRY(Problems());
   if (!options_.to_run) std::ranges::move(left_out, std::back_inserter(plan_.warnings));
   NoteAbsentMtp(model);
-  NoteAbsentHead(model);
+  SLUICE_TRY(CheckHead(model));
   plan_.files.push_back(PlanTensors(*chosen_.model, std::move(model)));
   if (options_.with_projector) {
     plan_.files.push_back(PlanTensors(*chosen_.projector, std::move(projector)));

@@ -85,8 +85,10 @@ def test_quantized_types_and_reasons(tmp_path):
     bits = 8 * sum(len(tensor.raw) for tensor in written.values()) / elements
     assert file["bits_per_weight"] == pytest.approx(bits, rel=1e-12)
     reasons = {tensor["name"]: tensor["reason"] for tensor in file["tensors"]}
-    print(reasons)
-    assert False
+    for name, reason in (("output.weight", "Q4_K_M: output"), ("output_norm.weight", "kept: one row"),
+                         ("token_embd.weight", "Q4_K_M: default"), ("blk.1.attn_v.weight", "Q4_K_M: attn_v, more bits"),
+                         ("blk.1.ffn_down.weight", "--tensor-type blk.1.ffn_down=q8_0")):
+        assert reasons[name] == reason
 
 
 def full_type(entry):

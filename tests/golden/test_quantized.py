@@ -216,7 +216,8 @@ def test_one_pass_from_f32_is_both_steps(file_type, tmp_path):
         hashes[out_type] = sha256(one)
         assert hashes[out_type] == sha256(two), out_type
     assert hashes["auto"] == hashes["f16"]
-    assert len(set(hashes.values())) == 3
+    # F16 holds what F32 would give; BF16 of F32 is what was rounded to BF16 at once.
+    assert len(set(hashes.values())) == (2 if file_type in ("F16", "BF16") else 3)
 
 
 # ---- What is not quantized ----------------------------------------------------------------------
