@@ -9,8 +9,8 @@
 
 namespace sluice::cli {
 
-// kUsage when `output`, which may be empty, or the file of --save-types is, by any name, a file that
-// a flag names as an input, or both are the same.
+// kUsage when `output`, which may be empty, or the file of --save-types is, by any name, a file
+// that a flag names as an input, or both are the same.
 Status CheckNotGiven(const std::string& output, const QuantizeFlags& quantize,
                      const std::string& chat_template = "");
 

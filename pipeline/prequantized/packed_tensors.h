@@ -32,10 +32,10 @@ struct PackedTensors {
 };
 
 // Those of a checkpoint folder; none where its configuration does not say that weights are
-// quantized, which is a problem if it has codes with scales. Appends a problem, with the names of both tensors, for codes without scales, scales
-// without codes, shapes that do not fit each other and dtypes that are no codes or scales. The
-// shards must outlive the result. `zero_non_finite`: see PackedSource. Errors of
-// ReadQuantizationConfig.
+// quantized, which is a problem if it has codes with scales. Appends a problem, with the names of
+// both tensors, for codes without scales, scales without codes, shapes that do not fit each other
+// and dtypes that are no codes or scales. The shards must outlive the result. `zero_non_finite`:
+// see PackedSource. Errors of ReadQuantizationConfig.
 Result<PackedTensors> FindPackedTensors(const std::string& folder, const json::Document& config,
                                         const safetensors::ShardSet& shards, bool zero_non_finite,
                                         std::vector<Error>& problems);

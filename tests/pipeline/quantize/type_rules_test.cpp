@@ -86,8 +86,9 @@ TEST(TypeRule, BackReferencesTakeNoExponentialTime) {
 TEST(TypeRule, RefusesBesideBackReferencesWhatIsNotTheSameForBothLibraries) {
   for (const char* const pattern :
        {R"((a)\1\h)", R"((a)\1++)", R"((a{2}+)\1)", R"((a)\1[])", R"((a)\1[^])", R"(\e(a)\1)"}) {
-    EXPECT_THAT(ParseTypeRule(std::string(pattern) + "=q8_0"),
-                Fails(ErrorCode::kUsage, "no regular expression beside back-references: expected no"))
+    EXPECT_THAT(
+        ParseTypeRule(std::string(pattern) + "=q8_0"),
+        Fails(ErrorCode::kUsage, "no regular expression beside back-references: expected no"))
         << pattern;
   }
   for (const char* const pattern : {R"((a)\1\d\.\++)", R"((a\\)+\1)", R"(([*+?]+)\1)"}) {
