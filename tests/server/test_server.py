@@ -373,7 +373,7 @@ def test_answers_several_at_once_and_lets_others_wait(start):
 def test_refuses_when_too_many_wait(start):
     server = start(1, 1, HOLD_CONTEXT)
     running = [in_background(server.say, "HOLD") for _ in range(2)]
-    wait_until(lambda: server.health()["waiting"] == 1, "one waits")
+    wait_until(lambda: server.health() == {"status": "ok", "active": 1, "waiting": 1}, "one is answered, one waits")
     with pytest.raises(openai.InternalServerError, match="too many requests are waiting") as refused:
         server.say("THROW")  # refused before it is made into tokens
     assert refused.value.status_code == 503
