@@ -21,12 +21,14 @@ std::string RowAndColumn(const TensorExpr& expr, std::uint64_t element) {
   return fmt::format("row {}, column {}", element / expr.row_elements, element % expr.row_elements);
 }
 
-// Where an element stands: in the tensor, and in the source tensor that a stack has it from.
+// Where an element stands: in the tensor, and in the source tensor that it comes from where that is
+// another one, as of a stack or of the parts of the MLX layout.
 std::string PlaceOf(const TensorExpr& expr, std::uint64_t element) {
   const std::size_t at = SegmentAt(expr, element);
   const Segment& segment = expr.segments[at];
   std::string place = RowAndColumn(expr, element);
-  if (expr.segments.size() == 1 || segment.name.empty()) return place;
+  const bool has_other_source = expr.segments.size() > 1 || expr.mlx_part;
+  if (!has_other_source || segment.name.empty()) return place;
   const std::uint64_t begin = at == 0 ? 0 : expr.segments[at - 1].end;
   // Transposed and permuted views have their rows elsewhere.
   const std::string in_source =

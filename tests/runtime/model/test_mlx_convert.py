@@ -238,7 +238,7 @@ def test_a_failed_conversion_leaves_no_folder(tmp_path):
     values[17, 5] = numpy.nan
     tensors["lm_head.weight"] = ("BF16", [520, 128], encode("BF16", values))
     replace_tensors(checkpoint, tensors)
-    refuse(checkpoint, tmp_path / "out", 3, "tensor 'lm_head.", "not finite", "row 17, column 5")
+    refuse(checkpoint, tmp_path / "out", 3, "not finite", "(row 17, column 5 of 'lm_head.weight')")
     assert not (tmp_path / "out").exists()
     result = to_folder(checkpoint, tmp_path / "out", "int4", "--nan", "zero")
     assert result.stderr.count("1 values that are not finite became 0") == 1
