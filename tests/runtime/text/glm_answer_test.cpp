@@ -153,6 +153,14 @@ TEST(GlmAnswer, RefusesACallThatTheAnswerEndsIn) {
   }
 }
 
+// Another argument, which is optional, may have followed.
+TEST(GlmAnswer, LeavesOutACallThatALimitCutsBehindAnArgument) {
+  const std::string call = "<tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value>";
+  EXPECT_EQ(Read(false, {call}, AnswerEnd::kCut), " | ");
+  EXPECT_EQ(Read(false, {call}, AnswerEnd::kWhole), " |  | f{\"a\":1}");
+  EXPECT_EQ(Read(false, {call + "</tool"}, AnswerEnd::kCut), " |  | f{\"a\":1}");
+}
+
 TEST(GlmAnswer, RefusesACallThatIsNone) {
   GlmAnswer answer(false, {});
   EXPECT_THAT(answer.Push("<tool_call> </tool_call>"),
